@@ -1,0 +1,57 @@
+"""batchlab: choose by hand which samples go into each training batch, and see what the choice does.
+
+The rooms, in the way of the data: ``samplers`` (indices), ``loaders`` (arrays), ``loops`` (training),
+``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public names by room. They are imported when first used: importing a sampler must not import
+# TensorFlow, which takes seconds.
+_ROOMS = {
+    "samplers": (
+        "ClassBalancedSampler",
+        "RandomSampler",
+        "Sampler",
+        "SequentialSampler",
+        "WeightedSampler",
+    ),
+    "loaders": ("Loader",),
+    "loops": ("eager_loop", "fit_baseline", "train"),
+    "history": ("History",),
+    "lab": ("BatchLab",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *sorted(_ROOM_OF), "datasets", "figures"]
+
+if TYPE_CHECKING:
+    from batchlab import datasets, figures
+    from batchlab.history import History
+    from batchlab.lab import BatchLab
+    from batchlab.loaders import Loader
+    from batchlab.loops import eager_loop, fit_baseline, train
+    from batchlab.samplers import (
+        ClassBalancedSampler,
+        RandomSampler,
+        Sampler,
+        SequentialSampler,
+        WeightedSampler,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOM_OF:
+        return getattr(importlib.import_module(f"batchlab.{_ROOM_OF[name]}"), name)
+    if name in {"datasets", "figures", "samplers", "loaders", "loops", "history", "lab"}:
+        return importlib.import_module(f"batchlab.{name}")
+    raise AttributeError(f"module 'batchlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,226 @@
+"""Small data, real and synthetic, that comes with scikit-learn or is made here: nothing to download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_breast_cancer, load_digits, make_blobs, make_moons
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from batchlab.samplers.parameters import Parameter
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test data for a classifier.
+
+    Attributes
+    ----------
+    name : str
+        What it is.
+    x_train, x_test : ndarray of float32, shape (n, ...)
+        The inputs, scaled by what is known from the training part alone.
+    y_train, y_test : ndarray of int64, shape (n,)
+        Class numbers from 0.
+    classes : tuple of str
+        The names of the classes.
+    """
+
+    name: str
+    x_train: NDArray[np.float32]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Training samples per class, by name."""
+        counts = np.bincount(self.y_train, minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist()))
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, train={self.x_train.shape}, test={self.x_test.shape}, "
+            f"classes={len(self.classes)})"
+        )
+
+
+def digits_long_tailed(imbalance: float = 20, seed: int = 0) -> Dataset:
+    """Handwritten digits (8 x 8 pixels) with few samples of the high digits.
+
+    Digit ``c`` keeps a share ``imbalance ** (-c / 9)`` of its training samples, the exponential
+    profile of Cui et al. (2019, arXiv:1901.05555): there are `imbalance` times as many zeros as
+    nines. The test part stays balanced, as nature made it.
+
+    Parameters
+    ----------
+    imbalance : float, default 20
+        Samples of the commonest class per sample of the rarest, from 1 to 100.
+    seed : int, default 0
+        Which samples are kept, and which are test data.
+
+    Returns
+    -------
+    Dataset
+        Images of shape (n, 8, 8, 1), from 0 to 1. Source: ``sklearn.datasets.load_digits``
+        (Alpaydin & Kaynak, 1998).
+    """
+    imbalance = Parameter(20.0, low=1, high=100, name="imbalance").check(
+        imbalance, "digits_long_tailed"
+    )
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 16).reshape(-1, 8, 8, 1)
+    x_train, x_test, y_train, y_test = _split(images, labels, seed)
+    rng = np.random.default_rng(seed)
+    commonest = np.bincount(y_train).min()  # so that digit 0 has no more than any digit could have
+    kept = []
+    for digit in range(10):
+        members = rng.permutation(np.flatnonzero(y_train == digit))
+        kept.append(members[: max(1, round(commonest * imbalance ** (-digit / 9)))])
+    chosen = rng.permutation(np.concatenate(kept))
+    names = tuple(str(digit) for digit in range(10))
+    return _dataset(
+        f"long-tailed digits, {imbalance:g} : 1", x_train[chosen], y_train[chosen], x_test, y_test, names
+    )
+
+
+def breast_cancer(seed: int = 0) -> Dataset:
+    """Breast cancer Wisconsin (diagnostic): 30 measurements of cell nuclei, standardised.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Which samples are test data.
+
+    Returns
+    -------
+    Dataset
+        Inputs of shape (n, 30); class 1, "malignant", is the rarer one (37 %). Source:
+        ``sklearn.datasets.load_breast_cancer`` (Street et al., 1993).
+    """
+    features, labels = load_breast_cancer(return_X_y=True)
+    # scikit-learn calls malignant 0; the class one looks for is 1 here, as metrics expect.
+    split = _split(features, 1 - labels, seed)
+    return _standardised("breast cancer", split, ("benign", "malignant"))
+
+
+def moons(n: int = 1000, noise: float = 0.2, share: float = 0.1, seed: int = 0) -> Dataset:
+    """Two interleaved half circles in the plane; class 1 is the rarer one.
+
+    Parameters
+    ----------
+    n : int, default 1000
+        Number of samples, training and test together.
+    noise : float, default 0.2
+        Standard deviation of the points around the half circles.
+    share : float, default 0.1
+        Share of class 1 among the samples, from 0.01 to 0.5.
+    seed : int, default 0
+        Seed of the points and of the split.
+
+    Returns
+    -------
+    Dataset
+        Inputs of shape (n, 2).
+    """
+    rare = _rare_count(n, share, "moons")
+    points, labels = make_moons((n - rare, rare), noise=noise, random_state=seed)
+    return _standardised("moons", _split(points, labels, seed), ("outer", "inner"))
+
+
+def blobs(n: int = 1000, centers: int = 4, spread: float = 1.5, seed: int = 0) -> Dataset:
+    """Round clouds of points in the plane, all of the same size.
+
+    Parameters
+    ----------
+    n : int, default 1000
+        Number of samples, training and test together.
+    centers : int, default 4
+        Number of clouds, one class each.
+    spread : float, default 1.5
+        Standard deviation of a cloud.
+    seed : int, default 0
+        Seed of the points and of the split.
+
+    Returns
+    -------
+    Dataset
+        Inputs of shape (n, 2).
+    """
+    points, labels = make_blobs(n, centers=centers, cluster_std=spread, random_state=seed)
+    names = tuple(f"cloud {number}" for number in range(centers))
+    return _standardised("blobs", _split(points, labels, seed), names)
+
+
+def rare_events(n: int = 4000, share: float = 0.02, seed: int = 0) -> Dataset:
+    """Sparse anomalies in the plane: a broad cloud, and small groups of rare events at its edge.
+
+    Parameters
+    ----------
+    n : int, default 4000
+        Number of samples, training and test together.
+    share : float, default 0.02
+        Share of rare events among the samples, from 0.005 to 0.5.
+    seed : int, default 0
+        Seed of the points and of the split.
+
+    Returns
+    -------
+    Dataset
+        Inputs of shape (n, 2); class 1 is the rare event.
+    """
+    rare = _rare_count(n, share, "rare_events")
+    rng = np.random.default_rng(seed)
+    usual = rng.normal(size=(n - rare, 2))
+    groups = np.array([[2.2, 1.2], [-1.8, 1.8], [0.4, -2.4]])
+    events = groups[rng.integers(len(groups), size=rare)] + rng.normal(scale=0.35, size=(rare, 2))
+    points = np.concatenate([usual, events])
+    labels = np.repeat([0, 1], [n - rare, rare])
+    return _standardised("rare events", _split(points, labels, seed), ("usual", "rare"))
+
+
+def _rare_count(n: int, share: float, owner: str) -> int:
+    n = Parameter(1, low=20, name="n").check(n, owner)
+    share = Parameter(0.1, low=0.005, high=0.5, name="share").check(share, owner)
+    rare = round(n * share)
+    if rare < 4:
+        raise ValueError(
+            f"{owner}: {share} of {n} samples is {rare} of the rare class, too few to split into "
+            f"training and test data. Use n={int(np.ceil(4 / share))} or more."
+        )
+    return rare
+
+
+def _split(x: NDArray[Any], y: NDArray[Any], seed: int) -> list[NDArray[Any]]:
+    return train_test_split(x, y, test_size=0.3, stratify=y, random_state=seed)
+
+
+def _standardised(name: str, split: list[NDArray[Any]], classes: tuple[str, ...]) -> Dataset:
+    x_train, x_test, y_train, y_test = split
+    scaler = StandardScaler().fit(x_train)
+    return _dataset(
+        name, scaler.transform(x_train), y_train, scaler.transform(x_test), y_test, classes
+    )
+
+
+def _dataset(
+    name: str,
+    x_train: NDArray[Any],
+    y_train: NDArray[Any],
+    x_test: NDArray[Any],
+    y_test: NDArray[Any],
+    classes: tuple[str, ...],
+) -> Dataset:
+    return Dataset(
+        name,
+        x_train.astype(np.float32),
+        y_train.astype(np.int64),
+        x_test.astype(np.float32),
+        y_test.astype(np.int64),
+        classes,
+    )

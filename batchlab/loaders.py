@@ -1,0 +1,194 @@
+"""From indices to arrays: one loader for ``for`` loops, ``model.fit`` and ``tf.data``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchlab.backend import keras, tf
+from batchlab.samplers.validation import check_indices
+
+
+class Loader(keras.utils.PyDataset):
+    """Turn the index batches of a sampler into array batches.
+
+    One loader serves every loop, with the same batches in the same order::
+
+        for x, y in loader: ...                    # your own loop
+        model.fit(loader, shuffle=False)           # Keras; without shuffle=False it reorders them
+        loader.as_dataset()                        # a tf.data.Dataset
+        train(model, loader, epochs=5)             # the compiled loop
+
+    Each of these starts the sampler's next epoch. ``model.fit`` fetches a few batches ahead, so
+    that a sampler's live change or feedback acts that much later there.
+
+    Parameters
+    ----------
+    x : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
+        The inputs, in memory or memory-mapped. They are not copied.
+    y : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
+        The targets.
+    sample_weight : array_like of float, shape (n,), optional
+        A factor for each sample's loss.
+    sampler : iterable of int arrays
+        Any sampler of `batchlab`, or your own: an iterable of index arrays with a length.
+
+    Raises
+    ------
+    ValueError
+        If there is no data, or arrays differ in length.
+    TypeError
+        If the data cannot be trained on (strings, objects), or the sampler is none.
+    IndexError
+        While iterating, if the sampler gives an index that is not in the data.
+
+    Examples
+    --------
+    >>> from batchlab.samplers import SequentialSampler
+    >>> x, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 0])
+    >>> loader = Loader(x, y, sampler=SequentialSampler(n=3, batch_size=2))
+    >>> for x_batch, y_batch in loader:
+    ...     print(x_batch.shape, y_batch)
+    (2, 2) [0 1]
+    (1, 2) [0]
+    """
+
+    def __init__(self, x: Any, y: Any, *, sample_weight: Any = None, sampler: Any) -> None:
+        super().__init__()  # one thread: batches are drawn in order
+        self.x, self.n = _check_arrays(x, "x")
+        self.y, n_targets = _check_arrays(y, "y")
+        if self.n != n_targets:
+            raise ValueError(
+                f"Loader: x and y must have one row per sample each, got {self.n} in x and "
+                f"{n_targets} in y."
+            )
+        self.sample_weight = None
+        if sample_weight is not None:
+            self.sample_weight = _check_sample_weight(sample_weight, self.n)
+        self.sampler = _check_sampler(sampler, self.n)
+        self._fit_epoch: Iterator[NDArray[np.int64]] | None = None
+        self._fit_batches: list[NDArray[np.int64]] = []
+        self._inside_fit_epoch = False
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self.sampler)
+
+    def index_batches(self) -> Iterator[NDArray[np.int64]]:
+        """The next epoch of the sampler, every batch checked against the data; int64 (batch,)."""
+        name = type(self.sampler).__name__
+        return (check_indices(batch, self.n, name) for batch in iter(self.sampler))
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
+        """The arrays of a batch: ``(x, y)``, or ``(x, y, weights)`` where samples have weights."""
+        x, y = keras.tree.map_structure(lambda array: array[indices], (self.x, self.y))
+        weights = self.weights(indices)
+        return (x, y) if weights is None else (x, y, weights)
+
+    def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Sample weights times the sampler's importance weights, float32 (batch,), if any."""
+        factors = []
+        if self.sample_weight is not None:
+            factors.append(self.sample_weight[indices])
+        if hasattr(self.sampler, "importance_weights"):
+            factors.append(self.sampler.importance_weights(indices))
+        known = [factor for factor in factors if factor is not None]
+        return np.prod(known, axis=0, dtype=np.float32) if known else None
+
+    def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
+        """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""
+        if hasattr(self.sampler, "update"):
+            self.sampler.update(indices, losses)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return map(self.gather, self.index_batches())
+
+    def as_dataset(self) -> tf.data.Dataset:
+        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch."""
+
+        def spec(array: Any) -> tf.TensorSpec:
+            return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+
+        sample = self.gather(np.zeros(1, dtype=np.int64))
+        signature = keras.tree.map_structure(spec, sample)
+        dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
+        return dataset.prefetch(1)
+
+    # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
+    # Before the first epoch Keras fetches batches to learn their shapes and calls on_epoch_end once.
+    # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
+
+    def __getitem__(self, number: int) -> tuple[Any, ...]:
+        if self._fit_epoch is None:
+            self._fit_epoch = self.index_batches()
+        missing = number + 1 - len(self._fit_batches)
+        self._fit_batches.extend(itertools.islice(self._fit_epoch, max(missing, 0)))
+        if number >= len(self._fit_batches):
+            raise IndexError(
+                f"Loader: batch {number} was asked for, but the sampler's epoch had only "
+                f"{len(self._fit_batches)}. During model.fit keep the number of batches as it was."
+            )
+        return self.gather(self._fit_batches[number])
+
+    def on_epoch_begin(self) -> None:
+        self._inside_fit_epoch = True
+
+    def on_epoch_end(self) -> None:
+        if self._inside_fit_epoch:
+            self._fit_epoch, self._fit_batches, self._inside_fit_epoch = None, [], False
+
+    def __repr__(self) -> str:
+        return f"Loader(n={self.n}, sampler={self.sampler!r})"
+
+
+def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
+    """`data` with every leaf an array that can be trained on, and its number of samples."""
+    arrays = keras.tree.map_structure(np.asanyarray, data)
+    leaves = keras.tree.flatten(arrays)
+    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    if len(lengths) != 1 or 0 in lengths:
+        shapes = [leaf.shape for leaf in leaves]
+        raise ValueError(
+            f"Loader: {name} must have one row per sample and at least one sample, got shapes {shapes}."
+        )
+    for leaf in leaves:
+        if leaf.dtype.kind not in "biuf":
+            mend = (
+                "Number the classes, e.g. np.unique(y, return_inverse=True)[1]."
+                if leaf.dtype.kind in "USO"
+                else "Convert it to float32 first."
+            )
+            raise TypeError(f"Loader: {name} must hold numbers, got dtype {leaf.dtype}. {mend}")
+    return arrays, lengths.pop()
+
+
+def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
+    weights = np.asarray(sample_weight)
+    if weights.shape != (n,):
+        raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
+    wrong = ~np.isfinite(weights)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"Loader: sample_weight must be finite, but sample_weight[{first}] is {weights[first]}."
+        )
+    return weights.astype(np.float32)
+
+
+def _check_sampler(sampler: Any, n: int) -> Any:
+    if not hasattr(sampler, "__iter__") or not hasattr(sampler, "__len__"):
+        raise TypeError(
+            "Loader: sampler must be an iterable of index arrays with a length, got "
+            f"{type(sampler).__name__}. For shuffled batches: RandomSampler({n}, batch_size=32)."
+        )
+    own = getattr(sampler, "n", n)
+    if own != n:
+        raise ValueError(
+            f"Loader: the data has {n} samples, but the sampler was made for {own}. "
+            f"Build it with n={n}, or from the labels of the same data."
+        )
+    return sampler

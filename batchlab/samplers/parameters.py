@@ -1,0 +1,151 @@
+"""Live parameters: the one table from which checks, sliders, events and recipes are made."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Parameter:
+    """A setting of a sampler that may be changed at any time.
+
+    A ``Parameter`` is a descriptor: declare it in the class body, and every assignment
+    ``sampler.name = value`` is checked first and takes effect from the next batch on. The
+    declarations of a class, read with :func:`parameters_of`, are what the panel turns into sliders.
+
+    Parameters
+    ----------
+    default : bool, int, float, str or None
+        The value before anyone assigns one. Its type is the type of the setting.
+    help : str
+        One line for a learner: what moving it does.
+    low, high : int or float, optional
+        The least and the greatest value allowed, both included. ``None`` means no limit.
+    slider : tuple of (float, float), optional
+        The range worth offering on a slider, where it is narrower than ``low`` … ``high``.
+    log : bool
+        Whether a slider should be logarithmic.
+    choices : tuple, optional
+        The values allowed, for a setting that picks one of a few names.
+
+    Examples
+    --------
+    >>> class Oven:
+    ...     heat = Parameter(180, "degrees Celsius", low=50, high=250)
+    >>> oven = Oven()
+    >>> oven.heat
+    180
+    >>> oven.heat = 300
+    Traceback (most recent call last):
+    ...
+    ValueError: Oven: heat must be from 50 to 250, got 300.
+    """
+
+    default: Any
+    help: str = ""
+    low: float | None = None
+    high: float | None = None
+    slider: tuple[float, float] | None = None
+    log: bool = False
+    choices: tuple[Any, ...] | None = None
+    name: str = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return instance.__dict__.get(self.name, self.default)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        value = self.check(value, type(instance).__name__)
+        # An owner may know more than the declaration, e.g. how many samples there are.
+        further_check = getattr(instance, "check_parameter", None)
+        if further_check is not None:
+            further_check(self.name, value)
+        instance.__dict__[self.name] = value
+        changed = getattr(instance, "parameter_changed", None)
+        if changed is not None:
+            changed(self.name)
+
+    @property
+    def kind(self) -> type:
+        """``bool``, ``int``, ``float`` or ``str``: the type every value of it has."""
+        return type(self.default)
+
+    def check(self, value: Any, owner: str = "") -> Any:
+        """Return `value` as a plain Python value, or raise an error that names the mend.
+
+        Raises
+        ------
+        TypeError
+            If `value` is of another type (``True`` is not a number here, nor is ``3.0`` an integer).
+        ValueError
+            If it is out of range, NaN, or not one of the choices.
+        """
+        where = f"{owner}: {self.name}" if owner else self.name
+        if self.choices is not None:
+            if not any(value is choice or value == choice for choice in self.choices):
+                raise ValueError(f"{where} must be one of {list(self.choices)}, got {value!r}.")
+            return value
+        if self.kind is bool:
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{where} must be True or False, got {value!r}.")
+            return bool(value)
+        return self._check_number(value, where)
+
+    def _check_number(self, value: Any, where: str) -> int | float:
+        whole = self.kind is int
+        wanted = numbers.Integral if whole else numbers.Real
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, wanted):
+            noun = "a whole number" if whole else "a number"
+            hint = f" Write {int(value)}." if whole and _is_whole(value) else ""
+            raise TypeError(f"{where} must be {noun}, got {value!r} ({type(value).__name__}).{hint}")
+        number = self.kind(value)
+        low, high = self.low, self.high
+        if (
+            not np.isfinite(number)
+            or (low is not None and number < low)
+            or (high is not None and number > high)
+        ):
+            if low is not None and high is not None:
+                allowed = f"from {low} to {high}"
+            elif low is not None:
+                allowed = f"{low} or more"
+            elif high is not None:
+                allowed = f"{high} or less"
+            else:
+                allowed = "finite"
+            raise ValueError(f"{where} must be {allowed}, got {number}.")
+        return number
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1
+
+
+def parameters_of(thing: Any) -> dict[str, Parameter]:
+    """The parameters that an object or a class declares, base classes first.
+
+    Parameters
+    ----------
+    thing : object or type
+        Usually a sampler.
+
+    Returns
+    -------
+    dict of str to Parameter
+        In the order of declaration.
+    """
+    cls = thing if isinstance(thing, type) else type(thing)
+    return {
+        name: value
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if isinstance(value, Parameter)
+    }

@@ -1,0 +1,92 @@
+"""Strategies that treat all samples alike."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchlab.samplers.base import Sampler
+from batchlab.samplers.parameters import Parameter
+
+
+class SequentialSampler(Sampler):
+    """The samples in the order of the data: 0, 1, 2, …
+
+    This is what ``tf.data.Dataset.from_tensor_slices(...).batch(...)`` does.
+
+    Parameters
+    ----------
+    n, batch_size, seed, drop_last
+        See :class:`Sampler`. The seed changes nothing here.
+
+    Examples
+    --------
+    >>> [batch.tolist() for batch in SequentialSampler(n=5, batch_size=2)]
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def draw(self, size: int) -> NDArray[np.int64]:
+        return np.arange(self._drawn, self._drawn + size)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        chances = np.zeros(self.n)
+        chances[self._drawn % self.n] = 1.0
+        return chances
+
+
+class RandomSampler(Sampler):
+    """All samples alike, in random order.
+
+    Without replacement an epoch is a permutation: every sample once. With replacement every draw
+    is any sample with chance 1/n, so that one epoch covers about 1 - 1/e = 63.2 % of the data.
+
+    Parameters
+    ----------
+    n, batch_size, seed, drop_last
+        See :class:`Sampler`.
+    replacement : bool, default False
+        Whether a sample may come again within an epoch.
+
+    Examples
+    --------
+    >>> sampler = RandomSampler(n=5, batch_size=2)
+    >>> first, second = np.concatenate(list(sampler)), np.concatenate(list(sampler))
+    >>> sorted(first.tolist()), sorted(second.tolist())
+    ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
+    """
+
+    replacement = Parameter(False, "whether a sample may come again within an epoch")
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        replacement: bool = False,
+        *,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
+        self.replacement = replacement
+        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+
+    def _permutation(self) -> NDArray[np.int64]:
+        key = (self.seed, self._epoch)
+        if self._order is None or self._order[0] != key:
+            self._order = key, self.generator().permutation(self.n)
+        return self._order[1]
+
+    def draw(self, size: int) -> NDArray[np.int64]:
+        if self.replacement:
+            return (self.uniforms(size) * self.n).astype(np.int64)
+        return self._permutation()[self._drawn : self._drawn + size]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        chances = np.full(self.n, 1 / self.n)
+        left = self.n - self._drawn
+        if not self.replacement and left > 0:
+            chances[:] = 1 / left
+            chances[self._permutation()[: self._drawn]] = 0.0
+        return chances
