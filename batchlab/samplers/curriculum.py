@@ -148,7 +148,8 @@ class CurriculumSampler(Sampler):
         wanted = max(1, round(self.open_share * self.n))
         if self._cards is None or wanted < self._open:
             return self._sorted(), 0, wanted
-        return self._cards, self._dealt if self._dealt < wanted else 0, wanted
+        used_up = self._dealt >= wanted or self._drawn >= self.n
+        return self._cards, 0 if used_up else self._dealt, wanted
 
     def epoch_started(self) -> None:
         self._dealt = 0

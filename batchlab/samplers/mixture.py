@@ -84,20 +84,20 @@ class MixtureSampler(RatioSampler):
 
     def draw(self, size: int) -> NDArray[np.int64]:
         shares = self._shares()
-        numbers = self.uniforms(size)
         if self.exact:
             counts, self._credit = apportion(size, shares, self._credit)
-            order = np.argsort(numbers)
+            sources = np.repeat(np.arange(shares.size), counts)[np.argsort(self.uniforms(size))]
         else:
             ends = np.cumsum(shares)
-            sources = np.searchsorted(ends / ends[-1], numbers, side="right")
+            sources = np.searchsorted(ends / ends[-1], self.uniforms(size), side="right")
             counts = np.bincount(sources, minlength=shares.size)
-            order = np.argsort(np.argsort(sources, kind="stable"))
         parts = [
             sampler.take(count) + offset
             for sampler, offset, count in zip(self.members(), self._offsets, counts.tolist())
         ]
-        return np.concatenate(parts)[order]
+        batch = np.empty(size, np.int64)
+        batch[np.argsort(sources, kind="stable")] = np.concatenate(parts)
+        return batch
 
     def _routed(self, indices: NDArray[np.int64]) -> list[tuple[Sampler, NDArray[np.int64]]]:
         """Every source and which of the `indices` are its own, as places in the batch."""

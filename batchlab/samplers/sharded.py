@@ -92,6 +92,11 @@ class ShardedSampler:
             if whole:
                 yield batch[self.shard : whole : self.num_shards]
 
+    @property
+    def probabilities(self) -> NDArray[np.float64] | None:
+        """Those of the sampler inside, whose next draw is shard 0's; None for other shards."""
+        return self.sampler.probabilities if self.shard == 0 else None
+
     def state_dict(self) -> dict[str, Any]:
         """The state of the sampler inside: the same for every shard, and for any number of them."""
         return {"sampler": type(self).__name__, "inside": self.sampler.state_dict()}
