@@ -82,10 +82,10 @@ def apportion(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Whole numbers of samples for one batch, and what each group is owed after it.
 
-    Every group gets its quota ``size * share`` rounded down or up, and over any number of batches
-    less than one sample more or less than the sum of its quotas. The places that rounding down
-    leaves go to the groups that must have theirs soonest (earliest deadline first, as in the fair
-    schedules of Baruah et al., 1996).
+    Every group gets its quota ``size * share`` rounded down or up. The places that rounding down
+    leaves go to the groups that are owed most, and what is still owed is carried over: the largest
+    remainder method with a memory. So over any number of batches no group was seen to be a whole
+    sample away from the sum of its quotas.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def apportion(
     credit = credit + quota - counts
     places = size - int(counts.sum())
     if places > 0:
-        deadline = (1 - credit) / np.maximum(shares, np.finfo(float).tiny)
-        order = np.lexsort((deadline, credit <= rounding, shares == 0))
+        # Never two of them to one group, and none where the quota is whole.
+        order = np.lexsort((-credit, counts + rounding >= quota - rounding))
         counts[order[:places]] += 1
         credit[order[:places]] -= 1
     return counts, credit
