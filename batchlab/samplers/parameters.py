@@ -72,7 +72,7 @@ class Parameter:
             if self.kind not in (int, float):
                 raise TypeError(f"{owner}: {self.name} is no number and cannot follow a schedule.")
             for end in (value.start, value.end):
-                self.check(self.kind(end), owner)
+                self._checked(instance, round(end) if self.kind is int else end)
             schedules[self.name] = value
             value = self.scheduled(value, instance)
         self.assign(instance, value)
@@ -85,15 +85,18 @@ class Parameter:
 
     def assign(self, instance: Any, value: Any) -> None:
         """Check `value`, keep it and tell the owner; a schedule goes on."""
+        instance.__dict__[self.name] = self._checked(instance, value)
+        changed = getattr(instance, "parameter_changed", None)
+        if changed is not None:
+            changed(self.name)
+
+    def _checked(self, instance: Any, value: Any) -> Any:
         value = self.check(value, type(instance).__name__)
         # An owner may know more than the declaration, e.g. how many samples there are.
         further_check = getattr(instance, "check_parameter", None)
         if further_check is not None:
             further_check(self.name, value)
-        instance.__dict__[self.name] = value
-        changed = getattr(instance, "parameter_changed", None)
-        if changed is not None:
-            changed(self.name)
+        return value
 
     @property
     def kind(self) -> type:
