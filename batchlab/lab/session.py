@@ -72,7 +72,6 @@ class Session:
     def _declared(self) -> dict[str, Parameter]:
         """Every setting that may change during the run, by name."""
         first = next(iter(self.patterns))
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         own = {
             "strategy": Parameter(
                 first, "which sampler chooses the batches", choices=tuple(self.patterns)
@@ -81,7 +80,7 @@ class Session:
                 32, "samples per batch", low=1, high=len(self.x), slider=(1, min(256, len(self.x)))
             ),
             "learning_rate": Parameter(
-                rate, "size of the optimizer's steps", low=0, slider=(1e-4, 1.0), log=True
+                _learning_rate(self.model), "size of the optimizer's steps", low=0, slider=(1e-4, 1.0), log=True
             ),
         }
         for name, parameter in own.items():
@@ -118,7 +117,7 @@ class Session:
         if name == "strategy":
             return self.strategy
         if name == "learning_rate":
-            return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            return _learning_rate(self.model)
         return getattr(self.sampler, name)
 
     def check(self, name: str, value: Any, strategy: str | None = None) -> Any:
@@ -210,6 +209,11 @@ class Session:
         outputs = self.predict(inputs)
         predicted = outputs[:, 0] > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
         self.scores.append((self.history.steps, float(balanced_accuracy_score(labels, predicted))))
+
+
+def _learning_rate(model: keras.Model) -> float:
+    # Kept in 32 bits: seven digits give back what was set, 0.001 and not 0.0010000000474974513.
+    return float(f"{keras.ops.convert_to_numpy(model.optimizer.learning_rate):.7g}")
 
 
 def make_session(
