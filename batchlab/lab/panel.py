@@ -73,7 +73,7 @@ class BatchLab:
     [(20, 'strategy', 'class-balanced'), (20, 'balance', 0.5)]
     """
 
-    speed = Parameter(50.0, "training steps per second", low=0.1, slider=(1, 1000), log=True)
+    steps_per_second = Parameter(100.0, "how fast to train", low=0.1, slider=(1, 1000), log=True)
 
     def __init__(
         self,
@@ -119,6 +119,11 @@ class BatchLab:
     def sampler(self) -> Any:
         """The sampler at work."""
         return self._session.sampler
+
+    @property
+    def playing(self) -> bool:
+        """Whether it trains in the background."""
+        return self._controls.playing
 
     def run(self, steps: int, events: Mapping[int, Mapping[str, Any]] | None = None) -> History:
         """Train now, in this thread, with changes at stated steps, as the sliders would make them.
@@ -209,6 +214,7 @@ class BatchLab:
     # -- the training thread -----------------------------------------------------------------------
 
     def _start(self, steps: float) -> None:
+        self._error.value = ""
         if self._controls.go(steps):
             self._thread = threading.Thread(target=self._work, name="BatchLab", daemon=True)
             self._thread.start()
@@ -230,17 +236,17 @@ class BatchLab:
                 self._error.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
             if self.history.steps >= self.max_steps:
                 self.pause()
-            self._controls.sleep(max(steps / self.speed - (time.monotonic() - began), 0))
+            self._controls.sleep(max(steps / self.steps_per_second - (time.monotonic() - began), 0))
         self._show_picture()
 
     def _steps_at_once(self) -> int:
         """As many as fit into a twentieth of a second, so that a slider is heard at once."""
-        return max(1, min(round(self.speed / 20), FEEDBACK_LAG))
+        return max(1, min(round(self.steps_per_second / 20), FEEDBACK_LAG))
 
     def _take_changes(self) -> None:
         for name, value in self._controls.take_values().items():
-            if name == "speed":
-                self.speed = value
+            if name == "steps_per_second":
+                self.steps_per_second = value
             else:
                 self._session.apply(name, value)
 
@@ -265,20 +271,17 @@ class BatchLab:
         for name, parameter in session.parameters.items():
             if name != "strategy":
                 self._settings[name] = _control(parameter, parameter.default)
-        self._settings["speed"] = _control(type(self).speed, self.speed)
+        self._settings["steps_per_second"] = _control(type(self).steps_per_second, self.steps_per_second)
         for name, control in self._settings.items():
             control.observe(self._on_change(name), "value")
         self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self._status, self._error = widgets.HTML(), widgets.HTML()
-        left = widgets.VBox(
-            [widgets.HBox(row), *self._settings.values()],
-            layout=widgets.Layout(width="370px", flex="0 0 auto"),
-        )
-        right = widgets.VBox(
-            [self._image, self._status], layout=widgets.Layout(flex="1 1 480px", min_width="0")
-        )
-        top = widgets.HBox([left, right], layout=widgets.Layout(flex_flow="row wrap"))
-        self.widget = widgets.VBox([top, self._error])
+        self._status = widgets.HTML(layout=widgets.Layout(margin="0 0 0 16px"))
+        self._error = widgets.HTML()
+        # Rows that wrap: on a narrow page the controls take more lines, the picture stays wide.
+        wrap = widgets.Layout(flex_flow="row wrap", align_items="center")
+        buttons_and_status = widgets.HBox([*row, self._status], layout=wrap)
+        settings = widgets.HBox(list(self._settings.values()), layout=wrap)
+        self.widget = widgets.VBox([buttons_and_status, settings, self._image, self._error])
         self._show_settings()
 
     def _on_click(self, act: Any) -> Any:
@@ -303,14 +306,14 @@ class BatchLab:
         """Show the settings that the strategy has, with their present values."""
         session = self._session
         sampler = session.samplers[strategy or session.strategy]
-        names = ["strategy", "learning_rate", "speed", *session.names_of(sampler)]
+        names = ["strategy", "learning_rate", "steps_per_second", *session.names_of(sampler)]
         self._showing = True  # what is set here is not a change by the learner
         try:
             for name, control in self._settings.items():
                 control.layout.display = None if name in names else "none"
                 if name == "strategy":
                     control.value = strategy or session.strategy
-                elif name in names and name not in ("speed", "learning_rate"):
+                elif name in names and name not in ("steps_per_second", "learning_rate"):
                     control.value = getattr(sampler, name)
                 elif name == "learning_rate":
                     control.value = session.value(name)
@@ -340,7 +343,7 @@ class BatchLab:
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self._show_picture()
         bundle = self.widget._repr_mimebundle_(**options)
-        return {**bundle, "text/plain": self._picture.words(), "image/png": self._image.value}
+        return {**bundle, "text/plain": self._picture.words(), "image/png": bytes(self._image.value)}
 
 
 def _control(parameter: Parameter, value: Any) -> widgets.Widget:
@@ -349,8 +352,8 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
         "value": value,
         "description": parameter.name.replace("_", " "),
         "tooltip": parameter.help,
-        "style": {"description_width": "96px"},
-        "layout": widgets.Layout(width="350px"),
+        "style": {"description_width": "112px"},
+        "layout": widgets.Layout(width="340px"),
     }
     if parameter.choices is not None:
         return widgets.Dropdown(options=parameter.choices, **common)
