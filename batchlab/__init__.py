@@ -1,6 +1,7 @@
 """batchlab: choose by hand which samples go into each training batch, and see what the choice does.
 
-The rooms, in the way of the data: ``samplers`` (indices), ``loaders`` (arrays), ``loops`` (training),
+The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
+``loaders`` (arrays), ``loops`` (training),
 ``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel).
 """
 
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from batchlab.samplers import (
         ClassBalancedSampler,
         CurriculumSampler,
-        MPerClassSampler,
         MixtureSampler,
+        MPerClassSampler,
         PrioritizedSampler,
         RandomSampler,
         RankSampler,

@@ -81,8 +81,8 @@ class Loader(keras.utils.PyDataset):
         Parameters
         ----------
         sources : dict from str to tuple
-            ``(x, y)`` of every source, as for :class:`Loader`: same structure, dtypes and shapes but
-            for the number of samples. They may be memory-mapped; only the rows of a batch are read.
+            ``(x, y)`` of every source, as for :class:`Loader`: alike but for the number of samples.
+            They may be memory-mapped; only the rows of a batch are read.
         sampler : MixtureSampler
             One with the same sources. Any other sampler over all samples will do: its indices count
             through the sources in the order of the dict.
@@ -164,7 +164,7 @@ class Loader(keras.utils.PyDataset):
         return dataset.prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes and calls on_epoch_end once.
+    # Before the first epoch Keras fetches batches to learn their shapes, calls on_epoch_end once.
     # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
@@ -244,7 +244,7 @@ def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
     if len(lengths) != 1 or 0 in lengths:
         shapes = [leaf.shape for leaf in leaves]
         raise ValueError(
-            f"Loader: {name} must have one row per sample and at least one sample, got shapes {shapes}."
+            f"Loader: {name} must have one row per sample, and at least one, got shapes {shapes}."
         )
     for leaf in leaves:
         if leaf.dtype.kind not in "biuf":
