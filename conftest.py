@@ -9,6 +9,6 @@ collect_ignore = ["tests/benchmarks"]
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
-    """Let nbval compare every output of a notebook but stderr, where TensorFlow logs the machine."""
+    """Let nbval compare every output but stderr, where TensorFlow writes about the machine."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("stderr",)
