@@ -119,7 +119,7 @@ class Loader(keras.utils.PyDataset):
         return dataset.prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes and calls on_epoch_end once.
+    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
     # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
