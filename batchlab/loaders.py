@@ -153,7 +153,10 @@ class Loader(keras.utils.PyDataset):
         return map(self.gather, self.index_batches())
 
     def as_dataset(self) -> tf.data.Dataset:
-        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch."""
+        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch.
+
+        It has the present number of batches: make it anew after a change of the batch size.
+        """
 
         def spec(array: Any) -> tf.TensorSpec:
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
@@ -161,7 +164,8 @@ class Loader(keras.utils.PyDataset):
         sample = self.gather(np.zeros(1, dtype=np.int64))
         signature = keras.tree.map_structure(spec, sample)
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        return dataset.prefetch(1)
+        # Without a length model.fit warns of lost data after each epoch, and really starts too many.
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
     # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
