@@ -249,7 +249,7 @@ def test_fewer_batches_than_promised_are_an_error_in_fit() -> None:
         def __len__(self) -> int:
             return 3
 
-    with pytest.raises(IndexError, match="batch 1 was asked for, but .* had only 1"):
+    with pytest.raises(IndexError, match=r"batch 1 was asked for, but .* had only 1"):
         Loader(X, Y, sampler=Short([0, 1]))[1]
 
 
