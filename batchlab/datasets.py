@@ -1,4 +1,4 @@
-"""Small data, real and synthetic, that comes with scikit-learn or is made here: nothing to download."""
+"""Small data, real and synthetic, from scikit-learn or made here: nothing to download."""
 
 from __future__ import annotations
 
@@ -85,7 +85,12 @@ def digits_long_tailed(imbalance: float = 20, seed: int = 0) -> Dataset:
     chosen = rng.permutation(np.concatenate(kept))
     names = tuple(str(digit) for digit in range(10))
     return _dataset(
-        f"long-tailed digits, {imbalance:g} : 1", x_train[chosen], y_train[chosen], x_test, y_test, names
+        f"long-tailed digits, {imbalance:g} : 1",
+        x_train[chosen],
+        y_train[chosen],
+        x_test,
+        y_test,
+        names,
     )
 
 
