@@ -17,11 +17,20 @@ __version__ = "0.1.0"
 _ROOMS = {
     "samplers": (
         "ClassBalancedSampler",
+        "CurriculumSampler",
+        "MPerClassSampler",
+        "MixtureSampler",
+        "PrioritizedSampler",
         "RandomSampler",
+        "RankSampler",
         "Sampler",
+        "Schedule",
         "SequentialSampler",
+        "ShardedSampler",
+        "StratifiedSampler",
         "WeightedSampler",
     ),
+    "checks": ("check_sampler",),
     "loaders": ("Loader",),
     "loops": ("eager_loop", "fit_baseline", "train"),
     "history": ("History",),
@@ -33,15 +42,24 @@ __all__ = ["__version__", *sorted(_ROOM_OF), "datasets", "figures"]
 
 if TYPE_CHECKING:
     from batchlab import datasets, figures
+    from batchlab.checks import check_sampler
     from batchlab.history import History
     from batchlab.lab import BatchLab
     from batchlab.loaders import Loader
     from batchlab.loops import eager_loop, fit_baseline, train
     from batchlab.samplers import (
         ClassBalancedSampler,
+        CurriculumSampler,
+        MixtureSampler,
+        MPerClassSampler,
+        PrioritizedSampler,
         RandomSampler,
+        RankSampler,
         Sampler,
+        Schedule,
         SequentialSampler,
+        ShardedSampler,
+        StratifiedSampler,
         WeightedSampler,
     )
 
@@ -49,7 +67,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _ROOM_OF:
         return getattr(importlib.import_module(f"batchlab.{_ROOM_OF[name]}"), name)
-    if name in {"datasets", "figures", "samplers", "loaders", "loops", "history", "lab"}:
+    if name in {"datasets", "figures", "samplers", "checks", "loaders", "loops", "history", "lab"}:
         return importlib.import_module(f"batchlab.{name}")
     raise AttributeError(f"module 'batchlab' has no attribute {name!r}")
 
