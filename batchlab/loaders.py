@@ -256,6 +256,8 @@ def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
 
 def _as_arrays(data: Any, name: str) -> Any:
     """Arrays in the same dicts and tuples; a list is rows, not several inputs."""
+    if isinstance(data, _EndToEnd):
+        return data
     if isinstance(data, dict):
         return {key: _as_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
     if isinstance(data, tuple):

@@ -9,7 +9,7 @@ import pytest
 
 from batchlab.checks import check_sampler
 from batchlab.samplers import Parameter, PrioritizedSampler, RandomSampler, Sampler, WeightedSampler
-from tests.samplers.strategies import LABELS, N, STRATEGIES, WEIGHTS
+from tests.samplers.strategies import LABELS, STRATEGIES, WEIGHTS, N
 
 
 @pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)

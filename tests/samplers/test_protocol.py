@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchlab.samplers import RandomSampler, Schedule, WeightedSampler, parameters_of
-from tests.samplers.strategies import LABELS, N, STRATEGIES, lists, losses_of
+from tests.samplers.strategies import LABELS, STRATEGIES, N, lists, losses_of
 
 EVERY = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
 
