@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,6 @@ def _serve(lab_app: type, folder: Path, port: int | None, browser: bool) -> None
     arguments = [
         f"--ServerApp.root_dir={folder}",
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
-        "--ServerApp.answer_yes=True",  # one Ctrl-C ends it
         "--Application.log_level=WARN",
     ]
     if port is not None:
@@ -127,6 +127,8 @@ def _serve(lab_app: type, folder: Path, port: int | None, browser: bool) -> None
     if getattr(os, "geteuid", lambda: -1)() == 0:
         arguments.append("--allow-root")  # Jupyter refuses root otherwise, e.g. in a container
     server = lab_app.initialize_server(argv=arguments)
+    # One Ctrl-C ends it in order, without a question, and where there is no terminal too.
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
 
     def announce() -> None:
         print(f"JupyterLab: {server.local_url}\nCtrl-C ends it.", flush=True)

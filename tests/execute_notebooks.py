@@ -28,7 +28,7 @@ def execute(path: Path) -> None:
         timeout=120,
         record_timing=False,
         store_widget_state=False,
-        coalesce_streams=True,  # else one text may be stored in two pieces, or not, by chance
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()

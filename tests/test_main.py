@@ -54,7 +54,7 @@ def running(cwd: Path, *words: str, path: Path = REPOSITORY) -> Iterator[tuple[s
         stderr=subprocess.PIPE,
         text=True,
     )
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(180, process.kill)
     watchdog.start()
     try:
         printed = []

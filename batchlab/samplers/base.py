@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -79,9 +80,9 @@ class Sampler(abc.ABC):
     _continue_epoch = True  # the next iter() goes on with this epoch
     _turn: object = None  # which iterator is the current one
     _stream: tuple[tuple[int, int, int], np.random.Generator] | None = None
-    _block: tuple[int, NDArray[np.int64]] | None = None  # draws made ahead, and their first place
+    _block = (0, np.empty(0, np.int64))  # draws made ahead: the place of the first one, and they
     _order: tuple[tuple[int, int], Any] | None = None  # this epoch's random order of all samples
-    _schedules: dict[str, Schedule] = {}
+    _schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     # -- what a subclass writes ------------------------------------------------------------------
 
@@ -157,9 +158,12 @@ class Sampler(abc.ABC):
         The order is a stored shuffle, 8 bytes a sample, for up to ``stored_order_limit`` samples,
         and a :class:`KeyedPermutation` in O(1) memory above.
         """
+        return self.ahead(size, self._next_of_permutation)
+
+    def _next_of_permutation(self, size: int) -> NDArray[np.int64]:
         if self.n > self.stored_order_limit:
-            return self.ahead(size, lambda count: self._keyed(self._drawn, count))
-        return self._stored_order()[self._drawn : self._drawn + size]
+            return self._keyed(self._drawn, size)
+        return self._stored_order()[self._drawn :]
 
     def left_of_permutation(self) -> NDArray[np.float64]:
         """Chance of every sample to be next in :meth:`permuted`, float64 (n,)."""
@@ -179,20 +183,20 @@ class Sampler(abc.ABC):
         keys = self.generator().bit_generator.random_raw(8)
         return KeyedPermutation(self.n, keys)(np.arange(start, min(start + size, self.n)))
 
-    def ahead(
-        self, size: int, make: Callable[[int], NDArray[np.int64]]
-    ) -> NDArray[np.int64]:
+    def ahead(self, size: int, make: Callable[[int], NDArray[np.int64]]) -> NDArray[np.int64]:
         """The next `size` draws from a block that ``make(count)`` draws at once: fewer, longer calls.
 
         Only for strategies whose k-th draw depends on nothing but the settings; setting one drops
-        what was drawn ahead.
+        what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits.
         """
-        start, block = self._block or (0, np.empty(0, np.int64))
-        if not start <= self._drawn <= self._drawn + size <= start + block.size:
-            left = self.samples_per_epoch - self._drawn
-            start, block = self._drawn, make(max(size, min(64 * size, left, 2**16)))
-            self._block = start, block
-        return block[self._drawn - start : self._drawn - start + size]
+        start, block = self._block
+        place = self._drawn - start
+        part = block[place : place + size]
+        if part.size < size:
+            block = make(max(size, min(2 * block.size, 2**16, self.samples_per_epoch - self._drawn)))
+            self._block = self._drawn, block
+            part = block[:size]
+        return part
 
     # -- the epoch -------------------------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class Sampler(abc.ABC):
     def _start_epoch(self) -> None:
         self._epoch += 1
         self._drawn = 0
-        self._block = None
+        self._block = Sampler._block
         self.epoch_started()
 
     def epoch_started(self) -> None:
@@ -302,7 +306,7 @@ class Sampler(abc.ABC):
 
     def parameter_changed(self, name: str) -> None:
         """Called after a parameter has been set; drop here what was computed from it."""
-        self._block = None
+        self._block = Sampler._block
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch that was yielded, with all settings, as plain JSON."""
@@ -366,7 +370,7 @@ class Sampler(abc.ABC):
         self._schedules = {key: Schedule(**plan) for key, plan in state["schedules"].items()}
         place = {key: Parameter(0, low=0, name=key) for key in ("epoch", "drawn")}
         self._epoch, self._drawn = (place[key].check(state[key]) for key in place)
-        self._continue_epoch, self._turn, self._block = True, None, None
+        self._continue_epoch, self._turn, self._block = True, None, Sampler._block
         self.load_extra_state(state)
         # Last, because the limits may depend on what was loaded.
         for key in declared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class RatioSampler(Sampler):
     Every group's share is a setting of its own, ``ratio_<name>``; ``ratios`` is all of them.
     """
 
-    own_parameters: dict[str, Parameter] = {}
+    own_parameters: Mapping[str, Parameter] = MappingProxyType({})
 
     def _declare_ratios(self, names: list[Any], ratios: Mapping[Any, float]) -> None:
         self._names = names

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class ShardedSampler:
     [[1, 3], [5, 7], [9]]
     """
 
-    own_parameters: dict[str, Parameter] = {}
+    own_parameters: Mapping[str, Parameter] = MappingProxyType({})
 
     def __init__(self, sampler: Sampler, num_shards: int, shard: int) -> None:
         owner = type(self).__name__
