@@ -81,8 +81,8 @@ class Loader(keras.utils.PyDataset):
         Parameters
         ----------
         sources : dict from str to tuple
-            ``(x, y)`` of every source, as for :class:`Loader`: same structure, dtypes and shapes but
-            for the number of samples. They may be memory-mapped; only the rows of a batch are read.
+            ``(x, y)`` of every source, as for :class:`Loader`: alike but for the number of samples.
+            They may be memory-mapped; only the rows of a batch are read.
         sampler : MixtureSampler
             One with the same sources. Any other sampler over all samples will do: its indices count
             through the sources in the order of the dict.
