@@ -1,4 +1,4 @@
-"""batchlab: choose by hand which samples go into each training batch, and see what the choice does.
+"""Choose by hand which samples go into each training batch, and see what the choice does.
 
 The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
 ``loaders`` (arrays), ``loops`` (training),

@@ -29,7 +29,7 @@ class Loader(keras.utils.PyDataset):
     Parameters
     ----------
     x : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
-        The inputs, in memory or memory-mapped. They are not copied.
+        The inputs, in memory or memory-mapped. Arrays are not copied; a list is taken as rows.
     y : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
         The targets.
     sample_weight : array_like of float, shape (n,), optional
@@ -153,7 +153,10 @@ class Loader(keras.utils.PyDataset):
         return map(self.gather, self.index_batches())
 
     def as_dataset(self) -> tf.data.Dataset:
-        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch."""
+        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch.
+
+        It has the present number of batches: make it anew after a change of the batch size.
+        """
 
         def spec(array: Any) -> tf.TensorSpec:
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
@@ -161,10 +164,11 @@ class Loader(keras.utils.PyDataset):
         sample = self.gather(np.zeros(1, dtype=np.int64))
         signature = keras.tree.map_structure(spec, sample)
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        return dataset.prefetch(1)
+        # Without a length model.fit warns of lost data after each epoch, and really starts too many.
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes, calls on_epoch_end once.
+    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
     # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
@@ -236,31 +240,52 @@ def _laid_end_to_end(parts: list[Any], names: list[str]) -> Any:
 
 def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
     """`data` with every leaf an array that can be trained on, and its number of samples."""
-    arrays = keras.tree.map_structure(
-        lambda leaf: leaf if isinstance(leaf, _EndToEnd) else np.asanyarray(leaf), data
-    )
+    arrays = _as_arrays(data, name)
     leaves = keras.tree.flatten(arrays)
-    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    shapes = [leaf.shape for leaf in leaves]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
     if len(lengths) != 1 or 0 in lengths:
-        shapes = [leaf.shape for leaf in leaves]
         raise ValueError(
-            f"Loader: {name} must have one row per sample, and at least one, got shapes {shapes}."
+            f"Loader: {name} must have one row per sample and at least one sample, got "
+            f"{type(data).__name__} with shapes {shapes}."
         )
     for leaf in leaves:
-        if leaf.dtype.kind not in "biuf":
-            mend = (
-                "Number the classes, e.g. np.unique(y, return_inverse=True)[1]."
-                if leaf.dtype.kind in "USO"
-                else "Convert it to float32 first."
-            )
-            raise TypeError(f"Loader: {name} must hold numbers, got dtype {leaf.dtype}. {mend}")
+        _check_numbers(leaf, name)
     return arrays, lengths.pop()
+
+
+def _as_arrays(data: Any, name: str) -> Any:
+    """Arrays in the same dicts and tuples; a list is rows, not several inputs."""
+    if isinstance(data, _EndToEnd):
+        return data
+    if isinstance(data, dict):
+        return {key: _as_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
+    if isinstance(data, tuple):
+        return tuple(_as_arrays(value, f"{name}[{key}]") for key, value in enumerate(data))
+    try:
+        return data if isinstance(data, _EndToEnd) else np.asanyarray(data)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(
+            f"Loader: {name} must be an array, but its rows differ in shape. Pad them to one "
+            "length, or pass several inputs as a tuple or dict of arrays."
+        ) from error
+
+
+def _check_numbers(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind not in "biuf":
+        mend = (
+            f"Number the classes, e.g. np.unique({name}, return_inverse=True)[1]."
+            if array.dtype.kind in "USO"
+            else "Convert it to float32 first."
+        )
+        raise TypeError(f"Loader: {name} must hold numbers, got dtype {array.dtype}. {mend}")
 
 
 def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
     weights = np.asarray(sample_weight)
     if weights.shape != (n,):
         raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
+    _check_numbers(weights, "sample_weight")
     wrong = ~np.isfinite(weights)
     if wrong.any():
         first = int(wrong.argmax())
@@ -271,10 +296,12 @@ def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
 
 
 def _check_sampler(sampler: Any, n: int) -> Any:
-    if not hasattr(sampler, "__iter__") or not hasattr(sampler, "__len__"):
+    ready = hasattr(sampler, "__iter__") and hasattr(sampler, "__len__")
+    if not ready or isinstance(sampler, (type, str)):
+        came = sampler.__name__ if isinstance(sampler, type) else type(sampler).__name__
         raise TypeError(
             "Loader: sampler must be an iterable of index arrays with a length, got "
-            f"{type(sampler).__name__}. For shuffled batches: RandomSampler({n}, batch_size=32)."
+            f"{came}. For shuffled batches: RandomSampler({n}, batch_size=32)."
         )
     own = getattr(sampler, "n", n)
     if own != n:

@@ -80,7 +80,11 @@ class Session:
                 32, "samples per batch", low=1, high=len(self.x), slider=(1, min(256, len(self.x)))
             ),
             "learning_rate": Parameter(
-                _learning_rate(self.model), "size of the optimizer's steps", low=0, slider=(1e-4, 1.0), log=True
+                _learning_rate(self.model),
+                "size of the optimizer's steps",
+                low=0,
+                slider=(1e-4, 1.0),
+                log=True,
             ),
         }
         for name, parameter in own.items():

@@ -212,6 +212,11 @@ class Sampler(abc.ABC):
         """The number of the epoch that is being drawn, from 0."""
         return self._epoch
 
+    @property
+    def position(self) -> int:
+        """How many samples of this epoch have been drawn."""
+        return self._drawn
+
     def __len__(self) -> int:
         """Batches per epoch with the present settings."""
         whole, rest = divmod(self.samples_per_epoch, self.batch_size)
