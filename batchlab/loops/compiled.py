@@ -18,9 +18,9 @@ from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build
 from batchlab.samplers.validation import check_indices
 
-# Steps per call at most. A call costs about half a millisecond on the host, so 256 make that
+# Steps per call at most. A call costs about half a millisecond on the host, so 512 make that
 # negligible; more would only delay the progress bar and the Stop button.
-CAPACITY = 256
+CAPACITY = 512
 _STREAM_BYTES = 2**26  # of gathered data per call; two such blocks are held at a time
 RESIDENT_LIMIT = 2**31
 
@@ -69,6 +69,8 @@ class CompiledSteps:
     ----------
     step : int
         Number of the next step, for what is random in it.
+    streamed : bool
+        Whether data are gathered on the host.
     """
 
     def __init__(
@@ -89,11 +91,11 @@ class CompiledSteps:
         leaves = keras.tree.flatten((loader.x, loader.y))
         self._sample_bytes = sum(leaf.nbytes // leaf.shape[0] for leaf in leaves)
         memory_mapped = any(isinstance(leaf, np.memmap) for leaf in leaves)
-        streamed = memory_mapped or self._sample_bytes * loader.n > resident_limit
+        self.streamed = memory_mapped or self._sample_bytes * loader.n > resident_limit
         build(model, loader)
-        self.program = _program(model, streamed, selection, adversarial, jit_compile)
+        self.program = _program(model, self.streamed, selection, adversarial, jit_compile)
         self._resident = None
-        if not streamed:
+        if not self.streamed:
             self._resident = keras.tree.map_structure(tf.constant, (loader.x, loader.y))
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
@@ -113,15 +115,16 @@ class CompiledSteps:
 
     def capacity(self, size: int) -> int:
         """Steps per call at most, for batches of `size`."""
-        if self._resident is not None:
+        if not self.streamed:
             return CAPACITY
         return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
 
     def _group(self, rows: list[NDArray[np.int64]]) -> Group:
         matrix = self._checked(rows)
-        weights = [self.loader.weights(row) for row in matrix]
-        factors = () if weights[0] is None else (self._padded(np.stack(weights)),)
-        return Group(matrix, factors, self._resident or self._stream(matrix))
+        weights: tuple[tf.Tensor, ...] = ()
+        if self.loader.weights(matrix[0]) is not None:
+            weights = (self._padded(np.stack([self.loader.weights(row) for row in matrix])),)
+        return Group(matrix, weights, self._resident or self._stream(matrix))
 
     def _checked(self, rows: list[NDArray[np.int64]]) -> NDArray[np.int64]:
         """`rows` as a matrix, every index one of the data's."""
@@ -160,7 +163,8 @@ class CompiledSteps:
             () if adversarial is None else adversarial.settings,
         )
         self.step += count
-        indices, losses, totals = (output.numpy()[:count] for output in outputs)
+        losses, totals, *kept = (output.numpy()[:count] for output in outputs)
+        indices = kept[0] if kept else group.indices[:count]
         return Result(indices, losses, totals, 0 if selection is None else size)
 
 

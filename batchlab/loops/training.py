@@ -19,7 +19,7 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
-from batchlab.loops.compiled import CAPACITY, RESIDENT_LIMIT, CompiledSteps, Group, Result
+from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps, Group, Result
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready
@@ -78,7 +78,7 @@ def train(
         more is faster. It has no effect on samplers that do not listen.
     steps_per_call : int, optional
         Batches per call of the compiled function. It never changes the result; by default as many,
-        up to 256, as take 0.1 s.
+        up to 512, as take 0.1 s.
     jit_compile : bool, optional
         Whether to compile with XLA. By default the model decides (see :func:`use_xla`).
     selection : PoolSelection, optional
@@ -197,12 +197,13 @@ class _Run:
 
     def epoch(self, interrupt: DeferredInterrupt) -> None:
         """Train to the end of the epoch, or until someone stops it."""
-        blocks = self._blocks(self._batches())
+        blocks = self._blocks(self._batches(), interrupt)
         if self.history.epoch_steps == 0:
             self.steps.program.reset_metrics()
-        # A sampler that listens, or that a callback may change, must not draw ahead.
-        if not (self.listening or self.hooks.every_batch):
-            blocks = _ahead(blocks, interrupt)
+        # Only gathering on the host is worth a thread. A sampler that listens, or that a callback
+        # may change, must not draw ahead.
+        if self.steps.streamed and not (self.listening or self.hooks.every_batch):
+            blocks = _ahead(blocks)
         for block in blocks:
             for group in block.groups:
                 self._train(group)
@@ -210,8 +211,6 @@ class _Run:
                     return
             if block.save:
                 self.checkpoints.save(block.sampler_state)
-            if interrupt.pressed and self.listening:
-                return
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
         """The batches of the epoch that are still to come."""
@@ -222,9 +221,15 @@ class _Run:
             sampler.load_state_dict(sampler.state_dict())  # so that iter() goes on with the epoch
         return iter(sampler)
 
-    def _blocks(self, batches: Iterator[NDArray[np.int64]]) -> Iterator[_Block]:
+    def _blocks(
+        self, batches: Iterator[NDArray[np.int64]], interrupt: DeferredInterrupt
+    ) -> Iterator[_Block]:
         drawn = self.history.steps
-        while rows := list(itertools.islice(batches, self.lag if self.listening else self.size)):
+        # After Ctrl-C nothing more is drawn, and what was drawn is trained on.
+        while not interrupt.pressed:
+            rows = list(itertools.islice(batches, self.lag if self.listening else self.size))
+            if not rows:
+                return
             save = self.checkpoints.due(drawn, drawn + len(rows))
             drawn += len(rows)
             groups = self.steps.groups(rows, most=self.fixed_size)
@@ -294,14 +299,11 @@ def _listens(sampler: Any) -> bool:
     return own is not None and own is not Sampler.update
 
 
-def _ahead(blocks: Iterator[_Block], interrupt: DeferredInterrupt) -> Iterator[_Block]:
+def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
     """The same blocks, each made in another thread while the one before it is trained on."""
     with ThreadPoolExecutor(1, thread_name_prefix="batchlab-prefetch") as worker:
         coming = worker.submit(next, blocks, None)
         while (block := coming.result()) is not None:
-            if interrupt.pressed:  # what was drawn is trained on, so that sampler and weights agree
-                yield block
-                return
             coming = worker.submit(next, blocks, None)
             yield block
 
