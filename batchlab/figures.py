@@ -1,0 +1,252 @@
+"""From a history to a picture: matplotlib figures that carry their own description in words."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from numpy.typing import ArrayLike, NDArray
+
+from batchlab.history import History
+
+# Okabe & Ito (2008): told apart with every common form of colour blindness. One colour means one
+# thing in every notebook: the data is grey, what was chosen is blue, a second strategy is orange.
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+)
+DATA, CHOSEN, INK = "#9A9A9A", BLUE, "#222222"
+PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, INK, "#7F5AA2", "#8C564B")
+_SURFACE = LinearSegmentedColormap.from_list("surface", [BLUE, "#FFFFFF", ORANGE])
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure with a description in words.
+
+    A notebook shows it without pyplot, as a PNG whose alternative text is the description. The
+    description is also the plain-text output, so nbval compares what the picture says.
+
+    Parameters
+    ----------
+    width, height : float
+        Size in inches.
+    alt : str
+        What a reader who cannot see the picture should know.
+    """
+
+    def __init__(self, width: float = 8.0, height: float = 3.0, alt: str = "") -> None:
+        super().__init__(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+        self.alt = alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[Any, Any]:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return {"image/png": png.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def tidy(axes: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
+    """Label `axes` in the one way all our pictures have."""
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(xlabel, fontsize=9)
+    axes.set_ylabel(ylabel, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def smooth(values: ArrayLike, window: int) -> NDArray[np.float64]:
+    """Mean of each value and the up to `window - 1` before it; float64, same length."""
+    sums = np.cumsum(np.asarray(values, dtype=np.float64))
+    counts = np.minimum(np.arange(1, sums.size + 1), window)
+    sums[window:] = sums[window:] - sums[:-window]
+    return sums / counts
+
+
+def learning_curves(
+    histories: Mapping[str, History], metrics: Sequence[str] = ("loss",), title: str = ""
+) -> Figure:
+    """Metrics by epoch, one line per run and one pair of axes per metric.
+
+    Parameters
+    ----------
+    histories : mapping of str to History
+        The runs, by the name to show. Live changes of a run have no place on this axis; the panel
+        shows them.
+    metrics : sequence of str
+        Keys of ``history.history``.
+    title : str
+        What is compared.
+    """
+    figure = Figure(4.0 * len(metrics), 3.0)
+    words = []
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics):
+        for colour, (name, history) in zip(PALETTE, histories.items()):
+            values = history.history[metric]
+            axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, marker=".")
+            words.append(f"{name}: {metric} {values[0]:.1f} to {values[-1]:.1f}")
+        tidy(axes, title, "epoch", metric.replace("_", " "))
+    axes.legend(frameon=False, fontsize=8)
+    figure.alt = f"Learning curves. {title} " + "; ".join(words) + "."
+    return figure
+
+
+def class_mix(
+    mixes: Mapping[str, ArrayLike], classes: Sequence[str], title: str = "Class mix"
+) -> Figure:
+    """Shares of the classes side by side, e.g. in the data and among the chosen samples.
+
+    Parameters
+    ----------
+    mixes : mapping of str to array_like of float, shape (classes,)
+        Shares from 0 to 1 by the name to show. The first is drawn as the data, in grey.
+    classes : sequence of str
+        Names of the classes.
+    title : str
+        What is compared.
+    """
+    figure = Figure(8.0, 3.0)
+    axes = figure.subplots()
+    width = 0.8 / len(mixes)
+    for number, (name, shares) in enumerate(mixes.items()):
+        left = np.arange(len(classes)) - 0.4 + width * number
+        colour = DATA if number == 0 else PALETTE[number - 1]
+        axes.bar(left, shares, width * 0.95, align="edge", color=colour, label=name)
+    axes.set_xticks(range(len(classes)), classes)
+    tidy(axes, title, "class", "share of the samples")
+    axes.legend(frameon=False, fontsize=8)
+    rarest = int(np.argmin(next(iter(mixes.values()))))
+    figure.alt = f"{title}. Share of class {classes[rarest]}: " + ", ".join(
+        f"{name} {np.asarray(shares)[rarest]:.0%}" for name, shares in mixes.items()
+    )
+    return figure
+
+
+def visits(histories: Mapping[str, History], title: str = "Visits per sample") -> Figure:
+    """How many samples were chosen how often, for one or more runs."""
+    figure = Figure(4.0 * len(histories), 3.0)
+    words = []
+    most = max(int(history.visits.max()) for history in histories.values())
+    plots = figure.subplots(1, len(histories), squeeze=False, sharey=True)[0]
+    for axes, colour, (name, history) in zip(plots, PALETTE, histories.items()):
+        axes.hist(history.visits, np.arange(most + 2) - 0.5, color=colour, rwidth=0.9)
+        tidy(axes, f"{title}: {name}", "times chosen", "samples")
+        words.append(f"{name}: {1 - history.coverage:.0%} never, most {history.visits.max()} times")
+    figure.alt = f"{title}. " + "; ".join(words) + "."
+    return figure
+
+
+def confusion(
+    y_true: ArrayLike, y_pred: ArrayLike, classes: Sequence[str], title: str = "Confusion matrix"
+) -> Figure:
+    """Confusion matrix in counts, every row a true class, shaded by its share of the row."""
+    from sklearn.metrics import confusion_matrix
+
+    matrix = confusion_matrix(y_true, y_pred, labels=range(len(classes)))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.32 * len(classes)
+    figure = Figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(matrix >= 0):
+        colour = "white" if shares[row, column] > 0.5 else INK
+        text = str(matrix[row, column])
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    tidy(axes, title, "predicted", "true")
+    recalls = np.diag(shares)
+    figure.alt = (
+        f"{title}. Best recognised class: {classes[int(recalls.argmax())]}, "
+        f"worst: {classes[int(recalls.argmin())]}."
+    )
+    return figure
+
+
+def scatter(axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str]) -> None:
+    """The samples of 2-D data as points, rarer classes on top and larger."""
+    points, labels = np.asarray(x), np.asarray(y)
+    counts = np.bincount(labels, minlength=len(classes))
+    for number in np.argsort(-counts):
+        members = points[labels == number]
+        size = 6 if counts[number] == counts.max() else 12
+        colour, name = PALETTE[number], classes[number]
+        axes.scatter(*members.T, s=size, color=colour, label=name, linewidths=0.3, edgecolors="white")
+    axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)
+    axes.set_ylim(points[:, 1].min() - 0.3, points[:, 1].max() + 0.3)
+
+
+def grid_of(axes: Axes, resolution: int = 60) -> NDArray[np.float32]:
+    """The points of a square grid over `axes`, float32 (resolution ** 2, 2), row by row."""
+    across = np.linspace(*axes.get_xlim(), resolution)
+    up = np.linspace(*axes.get_ylim(), resolution)
+    return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
+
+
+def surface(axes: Axes, outputs: NDArray[Any]) -> Any:
+    """Colour `axes` by what a model says on ``grid_of(axes)``; the image, to be updated live.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        With its limits set.
+    outputs : ndarray of float, shape (resolution ** 2, 1 or classes)
+        Predicted probabilities.
+    """
+    classes = outputs.shape[1]
+    options: dict[str, Any] = {"cmap": _SURFACE, "vmin": 0, "vmax": 1}
+    if classes > 2:
+        options = {"cmap": ListedColormap(PALETTE[:classes]), "vmin": 0, "vmax": classes - 1}
+    extent = (*axes.get_xlim(), *axes.get_ylim())
+    return axes.imshow(
+        surface_values(outputs),
+        extent=extent,
+        origin="lower",
+        aspect="auto",
+        alpha=0.35,
+        zorder=0,
+        **options,
+    )
+
+
+def surface_values(outputs: NDArray[Any]) -> NDArray[Any]:
+    """What `surface` colours by: the chance of class 1, or of several classes the likeliest."""
+    side = round(len(outputs) ** 0.5)
+    values = outputs[:, -1] if outputs.shape[1] <= 2 else outputs.argmax(axis=1)
+    return values.reshape(side, side)
+
+
+def decision_surface(
+    predict: Any, x: ArrayLike, y: ArrayLike, classes: Sequence[str], title: str = ""
+) -> Figure:
+    """2-D data over what a model says about the plane.
+
+    Parameters
+    ----------
+    predict : callable
+        From inputs, float32 (m, 2), to probabilities, (m, 1) or (m, classes).
+    x : array_like of float, shape (n, 2)
+        The samples.
+    y : array_like of int, shape (n,)
+        Their classes.
+    classes : sequence of str
+        Names of the classes.
+    title : str
+        Which model this is.
+    """
+    figure = Figure(5.0, 3.8, alt=f"Decision surface. {title}")
+    axes = figure.subplots()
+    scatter(axes, x, y, classes)
+    surface(axes, np.asarray(predict(grid_of(axes))))
+    tidy(axes, title, "first feature", "second feature")
+    axes.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,1 @@
+"""Tests in a real browser: a package of its own, so that the browser is closed when they are over."""

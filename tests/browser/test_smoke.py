@@ -1,0 +1,56 @@
+"""The harness itself: a slider moved by keyboard in the browser arrives in the kernel."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from browser.lab_page import LabPage
+
+SLIDER = "import ipywidgets\nslider = ipywidgets.IntSlider(value=5, max=10)\nslider"
+
+
+def add_notebook(lab_page: LabPage, name: str, *cells: str) -> None:
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=metadata)
+    nbformat.write(notebook, lab_page.server.folder / name)
+
+
+def test_slider_moved_by_keyboard_arrives_in_the_kernel(lab_page: LabPage) -> None:
+    add_notebook(lab_page, "slider.ipynb", SLIDER, 'print("the slider is at", slider.value)')
+    lab_page.open("slider.ipynb")
+    lab_page.run_all()
+    assert lab_page.text(1) == "the slider is at 5\n"
+    handle = lab_page.page.locator(".widget-slider .noUi-handle")
+    handle.focus()
+    for _ in range(3):
+        handle.press("ArrowRight")
+    assert lab_page.page.locator(".widget-readout").inner_text() == "8"
+    lab_page.wait_in_kernel("slider.value == 8")
+    lab_page.run_cells(1)
+    assert lab_page.text(1) == "the slider is at 8\n"
+
+
+def test_failing_cell_fails_the_test(lab_page: LabPage) -> None:
+    add_notebook(lab_page, "failing.ipynb", "1 / 0")
+    lab_page.open("failing.ipynb")
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        lab_page.run_all()
+
+
+def test_dark_theme(lab_page: LabPage) -> None:
+    add_notebook(lab_page, "theme.ipynb", "1 + 1")
+    lab_page.open("theme.ipynb")
+    lab_page.use_theme("JupyterLab Dark")
+    assert lab_page.screenshot("dark").stat().st_size > 0
+    lab_page.use_theme("JupyterLab Light")
+
+
+def test_condition_that_stays_false_fails_the_test(lab_page: LabPage) -> None:
+    add_notebook(lab_page, "false.ipynb", "value = 1")
+    lab_page.open("false.ipynb")
+    lab_page.run_all()
+    assert lab_page.in_kernel("value + 1") == "2"
+    with pytest.raises(AssertionError, match="value == 2"):
+        lab_page.wait_in_kernel("value == 2", timeout=0.2)

@@ -1,0 +1,322 @@
+"""The live panel without a browser: scripted runs, the background thread, bad input."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batchlab import BatchLab, ClassBalancedSampler, RandomSampler, datasets
+from batchlab.backend import keras
+from batchlab.lab import panel
+from batchlab.samplers import Parameter, Sampler
+
+DATA = datasets.moons(n=200, share=0.2)
+X, Y = DATA.x_train, DATA.y_train
+N = len(Y)
+
+
+class LossSampler(Sampler):
+    """A strategy that listens: samples with a large loss come more often."""
+
+    sharpness = Parameter(1.0, "how strongly to prefer large losses", low=0, high=4)
+
+    def __init__(self, n: int, batch_size: int) -> None:
+        super().__init__(n, batch_size)
+        self.known = np.ones(n)
+
+    def update(self, indices: Any, losses: Any) -> None:
+        self.known[indices] = losses
+
+    def draw(self, size: int) -> Any:
+        chances = (self.known + 0.01) ** self.sharpness
+        return np.searchsorted(np.cumsum(chances) / chances.sum(), self.uniforms(size))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def batches(lab: BatchLab) -> list[list[int]]:
+    return [indices.tolist() for indices in lab.history.indices]
+
+
+def weights(lab: BatchLab) -> list[Any]:
+    return [array.copy() for array in lab.model.get_weights()]
+
+
+def assert_same(one: list[Any], two: list[Any]) -> None:
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+EVENTS = {
+    10: {"strategy": "class-balanced", "balance": 0.5},
+    17: {"batch_size": 7, "learning_rate": 0.001},
+    25: {"balance": 0.0},
+    30: {"strategy": "random"},
+}
+
+
+def test_events_take_effect_at_their_step() -> None:
+    lab = BatchLab(X, Y)
+    history = lab.run(40, events=EVENTS)
+    assert [(e.step, e.name, e.value) for e in history.events] == [
+        (step, name, value) for step, changes in EVENTS.items() for name, value in changes.items()
+    ]
+    assert [len(b) for b in history.indices[16:18]] == [32, 7]
+    rare = [np.mean(Y[np.concatenate(history.indices[a:b])]) for a, b in ((0, 10), (10, 25))]
+    assert rare[0] < 0.25 < rare[1]
+
+
+def test_replaying_the_events_repeats_batches_and_weights() -> None:
+    first, second = BatchLab(X, Y), BatchLab(X, Y)
+    first.run(40, events=EVENTS)
+    replay: dict[int, dict[str, Any]] = {}
+    for event in first.history.events:
+        replay.setdefault(event.step, {})[event.name] = event.value
+    second.run(40, events=replay)
+    assert batches(first) == batches(second)
+    assert_same(weights(first), weights(second))
+
+
+def test_result_does_not_depend_on_how_the_steps_are_cut() -> None:
+    first, second = (BatchLab(X, Y, strategies={"loss": LossSampler(N, 16)}) for _ in range(2))
+    first.run(60)
+    for steps in (1, 2, 30, 20, 7):
+        second.run(steps)
+    assert batches(first) == batches(second)
+    assert_same(weights(first), weights(second))
+
+
+def test_feedback_arrives_after_a_fixed_number_of_steps() -> None:
+    sampler = LossSampler(N, 16)
+    lab = BatchLab(X, Y, strategies={"loss": sampler})
+    lab.run(panel.FEEDBACK_LAG)
+    assert (lab.sampler.known == 1).all()
+    lab.run(1)
+    told = np.flatnonzero(lab.sampler.known != 1)
+    assert set(told) == set(lab.history.indices[0])
+    assert (sampler.known == 1).all(), "the panel works with copies"
+
+
+def test_live_run_can_be_replayed() -> None:
+    lab = BatchLab(X, Y, strategies={"loss": LossSampler(N, 16), "random": RandomSampler(N, 16)})
+    lab.play()
+    wait_for(lambda: lab.history.steps > 20)
+    lab._settings["sharpness"].value = 3.0
+    wait_for(lambda: len(lab.history.events) == 1)
+    lab._settings["strategy"].value = "random"
+    wait_for(lambda: len(lab.history.events) == 2)
+    lab.stop()
+    assert lab._error.value == ""
+    again = BatchLab(X, Y, strategies={"loss": LossSampler(N, 16), "random": RandomSampler(N, 16)})
+    again.run(lab.history.steps, {e.step: {e.name: e.value} for e in lab.history.events})
+    assert batches(again) == batches(lab)
+    assert_same(weights(again), weights(lab))
+
+
+def test_reset_goes_back_to_the_first_weights_and_batches() -> None:
+    lab = BatchLab(X, Y)
+    start = weights(lab)
+    lab.run(10)
+    first, trained = batches(lab), weights(lab)
+    lab.reset()
+    assert lab.history.steps == 0
+    assert_same(weights(lab), start)
+    lab.run(10)
+    assert batches(lab) == first
+    assert_same(weights(lab), trained)
+
+
+def test_reset_keeps_what_the_sliders_say() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(10, events={5: {"strategy": "class-balanced", "balance": 0.25}})
+    lab.reset()
+    lab.run(1)
+    assert lab.sampler.balance == 0.25
+    assert [(e.step, e.name) for e in lab.history.events] == [(0, "strategy"), (0, "balance")]
+
+
+def test_of_many_slider_moves_the_last_one_counts() -> None:
+    lab = BatchLab(X, Y)
+    lab.play()
+    for size in range(1, 101):
+        lab._settings["batch_size"].value = size
+    lab._settings["batch_size"].value = 21
+    wait_for(lambda: lab.sampler.batch_size == 21)
+    lab.stop()
+    assert lab.history.events[-1].value == 21
+
+
+def test_step_trains_exactly_one_batch() -> None:
+    lab = BatchLab(X, Y)
+    lab.step()
+    wait_for(lambda: not lab.playing and lab.history.steps == 1)
+    lab.step(3)
+    wait_for(lambda: lab.history.steps == 4)
+    time.sleep(0.1)
+    assert lab.history.steps == 4
+
+
+def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    lab = BatchLab(X, Y, max_steps=5)
+    lab.play()
+    wait_for(lambda: not lab.playing)
+    wait_for(lambda: threading.active_count() == before)
+    assert 5 <= lab.history.steps < 5 + panel.FEEDBACK_LAG
+
+
+def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
+    lab = BatchLab(X, Y)
+    draw = lab.sampler.draw
+    lab.sampler.draw = lambda size: 1 / 0
+    lab.play()
+    wait_for(lambda: "ZeroDivisionError" in lab._error.value)
+    wait_for(lambda: not lab.playing)
+    lab.sampler.draw = draw
+    lab.step()
+    wait_for(lambda: lab.history.steps == 1)
+    assert lab._error.value == ""
+
+
+def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
+    first = BatchLab(X, Y)
+    first.play()
+    wait_for(lambda: first.history.steps > 0)
+    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 2")
+    other = BatchLab(X, Y)
+    other.play()
+    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
+    BatchLab(X, Y)
+    assert not first.playing
+    assert other.playing
+    other.stop()
+    first.play()
+    assert not first.playing, "a stopped panel stays stopped"
+
+
+def test_only_the_settings_of_the_strategy_are_shown() -> None:
+    lab = BatchLab(X, Y)
+
+    def shown() -> set[str]:
+        return {name for name, w in lab._settings.items() if w.layout.display != "none"}
+
+    common = {"strategy", "batch_size", "learning_rate", "steps_per_second"}
+    assert shown() == common | {"replacement"}
+    lab._settings["strategy"].value = "class-balanced"
+    assert "balance" in shown()
+    lab._settings["strategy"].value = "sequential"
+    assert shown() == common
+
+
+def test_output_for_a_notebook_has_a_picture_and_words() -> None:
+    lab = BatchLab(X, Y, classes=DATA.classes)
+    lab.run(20, events={10: {"strategy": "class-balanced"}})
+    bundle = lab._repr_mimebundle_()
+    assert bundle["image/png"].startswith(b"\x89PNG")
+    assert "after 20 steps" in bundle["text/plain"]
+    assert "class inner is 20% of the data" in bundle["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_picture_changes_with_the_run() -> None:
+    lab = BatchLab(X, Y)
+    before = lab._repr_mimebundle_()["image/png"]
+    lab.run(10)
+    assert lab._repr_mimebundle_()["image/png"] != before
+
+
+def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    names = np.array(["a", "b"])[Y]
+    lab = BatchLab(X, names, model, validation_data=(X, names))
+    lab.run(30)
+    assert lab.model is model
+    assert 0 <= lab._session.scores[-1][1] <= 1
+    assert "class b" in lab._repr_mimebundle_()["text/plain"]
+
+
+def test_images_and_many_classes() -> None:
+    digits = datasets.digits_long_tailed()
+    lab = BatchLab(digits.x_train, digits.y_train)
+    lab.run(60)
+    assert lab._session.scores[-1][1] > lab._session.scores[0][1]
+
+
+def uncompiled() -> Any:
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+
+
+def test_rejects_model_that_is_not_compiled() -> None:
+    with pytest.raises(ValueError, match="not compiled"):
+        BatchLab(X, Y, uncompiled())
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "message"),
+    [
+        (X[:, 0], Y, {}, "x must hold numbers and have shape"),
+        (X.astype(str), Y, {}, "x must hold numbers"),
+        (X[:5], Y, {}, "one row per sample each, got 5 and"),
+        (X[:0], Y[:0], {}, "one class per sample"),
+        (X, Y + 0.5, {}, "whole numbers or strings"),
+        (X, np.eye(2)[Y], {}, "argmax"),
+        (X, Y, {"batch_size": 0}, "batch_size must be 1 or more, got 0"),
+        (X, Y, {"batch_size": -3}, "batch_size must be 1 or more, got -3"),
+        (X, Y, {"batch_size": True}, "batch_size must be a whole number, got True"),
+        (X, Y, {"batch_size": 8.0}, "batch_size must be a whole number, got 8.0"),
+        (X, Y, {"batch_size": N + 1}, f"must not be larger than the {N} samples"),
+        (X, Y, {"max_steps": 0}, "max_steps"),
+        (X, Y, {"strategies": {}}, "at least one sampler"),
+        (X, Y, {"strategies": {"s": RandomSampler(9, 3)}}, "was made for 9"),
+        (X, Y, {"strategies": {"s": 3}}, "iterable of index arrays"),
+        (X, Y, {"classes": ["one"]}, "classes must name the 2 classes"),
+        (X, Y, {"validation_data": (X, Y + 5)}, "classes that y does not have"),
+    ],
+)
+def test_rejects_bad_input(x: Any, y: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        BatchLab(x, y, **options)
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ({3: {"balance": 0.5}}, "'balance' is no setting of the strategy 'random'"),
+        ({3: {"strategy": "best"}}, "strategy must be one of"),
+        ({3: {"strategy": "class-balanced", "balance": 2}}, "balance must be from 0 to 1, got 2"),
+        ({3: {"batch_size": N + 1}}, f"batch_size must be from 1 to {N}"),
+        ({3: {"learning_rate": float("nan")}}, "learning_rate"),
+        ({10: {"batch_size": 8}}, "this run goes from step 0 to 9"),
+        ({-1: {"batch_size": 8}}, "this run goes from step 0 to 9"),
+        ({2: {"batch_size": 8}, 5: {"sharpness": 1}}, "'sharpness' is no setting"),
+    ],
+)
+def test_rejects_bad_events_before_training(events: dict[int, Any], message: str) -> None:
+    lab = BatchLab(X, Y)
+    start = weights(lab)
+    with pytest.raises((TypeError, ValueError), match=message):
+        lab.run(10, events=events)
+    assert lab.history.steps == 0
+    assert lab.history.events == []
+    assert_same(weights(lab), start)
+
+
+def test_balance_slider_moves_the_class_mix() -> None:
+    lab = BatchLab(X, Y, strategies={"balanced": ClassBalancedSampler(Y, 32)})
+    lab.run(200, events={100: {"balance": 0.0}})
+    halves = [np.concatenate(lab.history.indices[a : a + 100]) for a in (0, 100)]
+    balanced, plain = (np.mean(Y[half]) for half in halves)
+    assert balanced == pytest.approx(0.5, abs=0.05)
+    assert plain == pytest.approx(np.mean(Y), abs=0.05)
