@@ -6,23 +6,26 @@ import re
 
 from batchlab.backend import keras, tf
 
-# Measured on CPUs, where XLA has no fast kernel for these: convolutions take up to eight times as
-# long as in the plain graph, and random numbers are computed anew wherever they are used.
-_SLOW_ON_CPU = tuple(
-    layer
-    for name in dir(keras.layers)
-    if re.search("Conv|Dropout|Noise|Random", name)
-    and isinstance(layer := getattr(keras.layers, name), type)
+# On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long as in the graph.
+_CONVOLUTIONS = tuple(
+    layer for name, layer in vars(keras.layers).items() if re.search("Conv", name)
+)
+# XLA draws other random numbers than the graph for one and the same seed, and more slowly on CPUs.
+_RANDOM = tuple(
+    layer for name, layer in vars(keras.layers).items() if re.search("Dropout|Noise|Random", name)
 )
 
 
 def use_xla(model: keras.Model, jit_compile: bool | None = None) -> bool:
     """Whether to compile a model's training with XLA.
 
-    `jit_compile` decides if it is not None; so do ``model.compile(jit_compile=True)`` and
-    ``run_eagerly=True``. Otherwise the model decides, never a stopwatch, so that a run can be
-    repeated: XLA, unless a layer does not support it, or there is only a CPU and some layer is a
-    convolution or draws random numbers.
+    `jit_compile` decides if it is not None; so do ``run_eagerly=True`` and ``jit_compile=True`` in
+    ``model.compile`` (Keras's own choice where there is a GPU). Otherwise the model decides, never a
+    stopwatch, so that a run can be repeated: XLA, unless a layer
+
+    - does not support it (``supports_jit``),
+    - draws random numbers, such as Dropout: those of XLA differ from those of ``model.fit``,
+    - is a convolution, and there is no GPU.
     """
     if model.run_eagerly:
         return False
@@ -31,16 +34,15 @@ def use_xla(model: keras.Model, jit_compile: bool | None = None) -> bool:
     layers = [layer for layer in model._flatten_layers() if layer is not model]
     if not all(getattr(layer, "supports_jit", True) for layer in layers):
         return False
-    on_cpu = not tf.config.list_logical_devices("GPU")
-    return not (on_cpu and any(map(_slow_on_cpu, layers)))
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    for_the_graph = _RANDOM if on_gpu else _RANDOM + _CONVOLUTIONS
+    return not any(isinstance(layer, for_the_graph) or _drops_out(layer) for layer in layers)
 
 
-def _slow_on_cpu(layer: keras.layers.Layer) -> bool:
-    # Recurrent layers and attention draw random numbers if they have a dropout of their own.
-    rates = (getattr(layer, name, 0) for name in ("dropout", "recurrent_dropout"))
-    return isinstance(layer, _SLOW_ON_CPU) or any(
-        isinstance(rate, float) and rate > 0 for rate in rates
-    )
+def _drops_out(layer: keras.layers.Layer) -> bool:
+    """Whether a recurrent or attention layer has a dropout of its own."""
+    rates = (getattr(layer, name, None) for name in ("dropout", "recurrent_dropout"))
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)
 
 
 def unsupported_ops(error: tf.errors.OpError) -> str:
