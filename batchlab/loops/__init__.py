@@ -1,11 +1,11 @@
 """How a batch becomes a better model: three loops with one mathematics.
 
-``fit_baseline`` is ``model.fit``, ``eager_loop`` the readable loop, ``train`` the compiled one. Given
-the same batches they end with the same weights.
+``fit_baseline`` is ``model.fit``, ``eager_loop`` the readable loop, ``train`` the compiled one.
+Given the same batches they end with the same weights.
 
 ``training`` is ``train`` itself; it runs ``compiled`` steps, which hand a ``program`` (the training
-step, many times per call, by the rule of ``xla``) its data. ``selection`` and ``adversarial`` change
-what a batch is, ``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it.
+step, many times per call, by the rule of ``xla``) its data. ``selection`` and ``adversarial``
+change what a batch is; ``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it.
 """
 
 from batchlab.loops.adversarial import Adversarial

@@ -88,8 +88,8 @@ class Adversarial:
                 outside = np.argwhere((leaf < low) | (leaf > high))[0]
                 raise ValueError(
                     f"Adversarial: the data must lie within clip={self.clip}, but "
-                    f"x{outside.tolist()} is {leaf[tuple(outside)]}. Scale the data, or give its range "
-                    f"as clip=({leaf.min()}, {leaf.max()})."
+                    f"x{outside.tolist()} is {leaf[tuple(outside)]}. Scale the data, or give its "
+                    f"range as clip=({leaf.min()}, {leaf.max()})."
                 )
 
     @property
@@ -101,7 +101,13 @@ class Adversarial:
 
     @tf.autograph.experimental.do_not_convert
     def mix(
-        self, model: Any, sample_losses: Callable[..., Any], x: Any, y: Any, step: Any, settings: Any
+        self,
+        model: Any,
+        sample_losses: Callable[..., Any],
+        x: Any,
+        y: Any,
+        step: Any,
+        settings: Any,
     ) -> Any:
         """`x` with some samples made adversarial; runs in the graph."""
         epsilon, ratio, step_size = settings

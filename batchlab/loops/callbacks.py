@@ -19,8 +19,8 @@ class Hooks:
     Epoch hooks are called as in ``model.fit``. If a callback overrides a batch hook, then training
     goes step by step, as it must for that callback to see every batch: `every_batch` is True, and
     a step costs about as much as in ``model.fit``. Callbacks of Keras that override them only for
-    options that are not used (ModelCheckpoint and TensorBoard per epoch, TerminateOnNaN) do not count;
-    their batch hooks are called once per call, as with ``steps_per_execution``.
+    options that are not used (ModelCheckpoint and TensorBoard per epoch, TerminateOnNaN) do not
+    count; their batch hooks are called once per call, as with ``steps_per_execution``.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class Hooks:
         given = keras.tree.flatten(callbacks) if callbacks else []
         for position, callback in enumerate(given):
             _check_callback(callback, position)
-        # Last, so that it also sees what other callbacks add to the logs, such as the learning rate.
-        record = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: history.end_epoch(logs))
+        # Last, so that it also sees what other callbacks add to the logs (the learning rate).
+        record = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda _, logs: history.end_epoch(logs)
+        )
         verbose = 1 if verbose == "auto" else verbose
         self.list = keras.callbacks.CallbackList(
             [*given, record],
@@ -78,7 +80,7 @@ def _check_callback(callback: Any, position: int) -> None:
         )
     if isinstance(callback, keras.callbacks.BackupAndRestore):
         raise TypeError(
-            f"train: callbacks[{position}] is BackupAndRestore, which knows nothing of the sampler. "
+            f"train: callbacks[{position}] is BackupAndRestore, which does not know the sampler. "
             "Use train(..., checkpoint=directory), and resume(directory, model, loader)."
         )
 

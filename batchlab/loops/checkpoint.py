@@ -31,7 +31,7 @@ def save(
     """Write everything that training goes on from into the directory `path`.
 
     It holds ``checkpoint.json`` and one ``.npz`` file, no pickle. The old checkpoint is valid until
-    the moment in which the new one is: a process that is killed while it saves leaves one of the two.
+    the new one is: a process that is killed while it saves leaves one of the two.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def resume(path: str | os.PathLike[str], model: keras.Model, loader: Loader) -> 
     _check_same_variables(manifest["variables"], _signature(model))
     if manifest["history"]["n"] != loader.n:
         raise ValueError(
-            f"resume: the checkpoint was made with {manifest['history']['n']} samples, and the loader "
-            f"has {loader.n}. Build the loader with the same data."
+            f"resume: the checkpoint was made with {manifest['history']['n']} samples, and the "
+            f"loader has {loader.n}. Build the loader with the same data."
         )
     recorded = {
         name.removeprefix("history_"): array
@@ -177,13 +177,13 @@ def _check_same_variables(saved: list[list[Any]], own: list[list[Any]]) -> None:
     for position, (theirs, ours) in enumerate(zip(saved, own)):
         if theirs != ours:
             raise ValueError(
-                f"resume: the checkpoint is of another model or optimizer: its variable {position} is "
-                f"{theirs}, here it is {ours}. Build and compile the model as it was."
+                f"resume: the checkpoint is of another model or optimizer: its variable {position} "
+                f"is {theirs}, here it is {ours}. Build and compile the model as it was."
             )
     if len(saved) != len(own):
         raise ValueError(
             f"resume: the checkpoint is of another model, optimizer or set of metrics: it has "
-            f"{len(saved)} variables, here there are {len(own)}. Build and compile the model as it was."
+            f"{len(saved)} variables, here there are {len(own)}. Build and compile it as it was."
         )
 
 
@@ -203,8 +203,8 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     data = directory / manifest["arrays"]
     if not data.is_file() or _sha256(data) != manifest["sha256"]:
         raise ValueError(
-            f"resume: {manifest['arrays']} in {directory} is missing or damaged: it is not the file "
-            "that was saved. Use an older copy of the checkpoint, or start anew."
+            f"resume: {manifest['arrays']} in {directory} is missing or damaged: it is not the "
+            "file that was saved. Use an older copy of the checkpoint, or start anew."
         )
     with np.load(data, allow_pickle=False) as arrays:
         return manifest, dict(arrays)

@@ -20,7 +20,7 @@ class Program:
     model : keras.Model
         Compiled and built.
     streamed : bool, default False
-        Whether the data of a call are its batches, (steps, batch, ...), and not all samples, (n, ...).
+        Whether the data of a call are its batches, (steps, batch, ...), not all samples, (n, ...).
     selection : PoolSelection, optional
         Makes every batch out of a pool.
     adversarial : Adversarial, optional

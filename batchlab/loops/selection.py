@@ -91,8 +91,8 @@ class PoolSelection:
         batch_size = getattr(loader.sampler, "batch_size", self.pool)
         if batch_size != self.pool:
             raise ValueError(
-                f"PoolSelection: pool is {self.pool}, but the sampler draws {batch_size} samples at "
-                f"a time. Build it with batch_size={self.pool}: its batches are the pools."
+                f"PoolSelection: pool is {self.pool}, but the sampler draws {batch_size} samples "
+                f"at a time. Build it with batch_size={self.pool}: its batches are the pools."
             )
         if self.reference_losses is not None and len(self.reference_losses) != loader.n:
             raise ValueError(
@@ -172,7 +172,9 @@ def _check_reference(values: ArrayLike, owner: str) -> NDArray[np.float32]:
     return array.astype(np.float32)
 
 
-def sample_losses(model: keras.Model, loader: Loader, batch_size: int = 1024) -> NDArray[np.float32]:
+def sample_losses(
+    model: keras.Model, loader: Loader, batch_size: int = 1024
+) -> NDArray[np.float32]:
     """What every sample of the loader's data costs the model now, float32 (n,).
 
     For reference losses, for a curriculum's difficulty, for finding mislabelled samples. Nothing is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +27,8 @@ def check_ready(model: Any, epochs: int, owner: str) -> None:
         raise TypeError(f"{owner}: model must be a keras.Model, got {type(model).__name__}.")
     if not model.compiled or model.optimizer is None or model.loss is None:
         raise ValueError(
-            f"{owner}: model {model.name!r} is not compiled with an optimizer and a loss. Call e.g. "
-            'model.compile(optimizer="adam", loss="sparse_categorical_crossentropy") first.'
+            f"{owner}: model {model.name!r} is not compiled with an optimizer and a loss. Call "
+            'e.g. model.compile(optimizer="adam", loss="sparse_categorical_crossentropy") first.'
         )
     Parameter(1, low=1, name="epochs").check(epochs, owner)
 
@@ -98,7 +97,7 @@ def loss_per_sample(model: keras.Model) -> Callable[[Any, Any], tf.Tensor]:
     # Keras resolves names, dicts and lists of losses when it builds them and has no public way
     # to ask for the result.
     terms = [
-        (path, _unreduced(loss), 1.0 if weight is None else weight)
+        (path, _Unreduced(loss), 1.0 if weight is None else weight)
         for path, loss, weight, _ in model._compile_loss._flat_losses
     ]
 
@@ -118,10 +117,12 @@ def loss_per_sample(model: keras.Model) -> Callable[[Any, Any], tf.Tensor]:
     return losses
 
 
-def _unreduced(loss: keras.losses.Loss) -> keras.losses.Loss:
-    clone = copy.copy(loss)
-    clone.reduction = None
-    return clone
+class _Unreduced(keras.losses.Loss):
+    """Another loss, without its reduction; dtypes and masks stay Keras's business."""
+
+    def __init__(self, loss: keras.losses.Loss) -> None:
+        super().__init__(reduction=None, dtype=loss.dtype)
+        self.call = loss.call
 
 
 def _at(structure: Any, path: tuple[Any, ...]) -> Any:

@@ -101,13 +101,13 @@ def train(
     Returns
     -------
     History
-        With every batch that was chosen and the loss of each of its samples. It is ``model.history``
-        as well, from the start, so that a run that was interrupted keeps its record.
+        With every batch that was chosen and the loss of each of its samples. It is also
+        ``model.history``, from the start, so that a run that was interrupted keeps its record.
 
     Raises
     ------
     TypeError, ValueError
-        If the model cannot be trained this way, or a parameter is of the wrong type or out of range.
+        If the model cannot be trained this way, or a parameter is of the wrong type or range.
     FloatingPointError
         If a loss becomes NaN or infinite; it names the step and the samples.
     KeyboardInterrupt
@@ -284,11 +284,11 @@ class _Run:
         which = (
             f"samples {offending[:10].tolist()}{' …' if len(offending) > 10 else ''} of the batch"
             if len(offending)
-            else f"the whole batch (regularisation or weights), samples {samples[:10].tolist()} …"
+            else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
         )
         raise FloatingPointError(
-            f"train: the loss became {result.totals[row]} at step {self.history.steps}, for {which}. "
-            + ("The weights are those before that step. " if before else "The weights are spoilt. ")
+            f"train: the loss became {result.totals[row]} at step {self.history.steps}, for {which}."
+            + (" The weights are those before that step. " if before else " The weights are spoilt. ")
             + "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
         )
 
@@ -308,7 +308,9 @@ def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
             yield block
 
 
-def _evaluate(model: keras.Model, data: Any, batch_size: int | None, hooks: Hooks) -> dict[str, float]:
+def _evaluate(
+    model: keras.Model, data: Any, batch_size: int | None, hooks: Hooks
+) -> dict[str, float]:
     x, y, weights = data, None, None
     if isinstance(data, (tuple, list)):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))

@@ -6,11 +6,11 @@ import re
 
 from batchlab.backend import keras, tf
 
-# On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long as in the graph.
+# On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long.
 _CONVOLUTIONS = tuple(
     layer for name, layer in vars(keras.layers).items() if re.search("Conv", name)
 )
-# XLA draws other random numbers than the graph for one and the same seed, and more slowly on CPUs.
+# For one and the same seed XLA draws other random numbers than the graph, and on CPUs slowly.
 _RANDOM = tuple(
     layer for name, layer in vars(keras.layers).items() if re.search("Dropout|Noise|Random", name)
 )
@@ -20,8 +20,8 @@ def use_xla(model: keras.Model, jit_compile: bool | None = None) -> bool:
     """Whether to compile a model's training with XLA.
 
     `jit_compile` decides if it is not None; so do ``run_eagerly=True`` and ``jit_compile=True`` in
-    ``model.compile`` (Keras's own choice where there is a GPU). Otherwise the model decides, never a
-    stopwatch, so that a run can be repeated: XLA, unless a layer
+    ``model.compile`` (Keras's own choice where there is a GPU). Otherwise the model decides, never
+    a stopwatch, so that a run can be repeated: XLA, unless a layer
 
     - does not support it (``supports_jit``),
     - draws random numbers, such as Dropout: those of XLA differ from those of ``model.fit``,

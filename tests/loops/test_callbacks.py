@@ -9,7 +9,7 @@ import pytest
 
 from batchlab import History, fit_baseline, train
 from batchlab.backend import keras
-from tests.loops.models import RandomSampler, N, assert_same_weights, data, loader, model
+from tests.loops.models import N, RandomSampler, assert_same_weights, data, loader, model
 
 
 class Watch(keras.callbacks.Callback):
@@ -54,7 +54,9 @@ def test_a_batch_hook_may_stop_training_at_once():
 
 
 def test_early_stopping_and_its_best_weights():
-    stop = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=10, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping(
+        "loss", patience=0, min_delta=10, restore_best_weights=True
+    )
     net, history = run([stop], 5)
     assert history.epoch == [0, 1]
     once, _ = run([], 1)
@@ -71,9 +73,11 @@ def test_learning_rates_are_changed_and_recorded():
 
 
 def test_files_of_model_checkpoint_csv_logger_and_tensorboard(tmp_path):
-    net, history = run(
+    _, history = run(
         [
-            keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
+            keras.callbacks.ModelCheckpoint(
+                tmp_path / "{epoch}.weights.h5", save_weights_only=True
+            ),
             keras.callbacks.CSVLogger(tmp_path / "log.csv"),
             keras.callbacks.TensorBoard(tmp_path / "board"),
         ],

@@ -68,7 +68,8 @@ try:
 except FileNotFoundError:
     history = None
 print("ready", flush=True)
-history = train(net, source, 40, history=history, lag=2, checkpoint=sys.argv[1], checkpoint_every=3, **OPTIONS)
+saving = {"checkpoint": sys.argv[1], "checkpoint_every": 3}
+train(net, source, 40, history=history, lag=2, **saving, **OPTIONS)
 print("done", flush=True)
 """
 

@@ -29,7 +29,11 @@ def _schedule():
         {"optimizer": lambda: keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)},
         {"optimizer": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)},
         {"loss": lambda: keras.losses.SparseCategoricalCrossentropy(reduction="sum")},
-        {"loss": lambda: keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")},
+        {
+            "loss": lambda: keras.losses.SparseCategoricalCrossentropy(
+                reduction="mean_with_sample_weight"
+            )
+        },
         {"weighted_metrics": lambda: ["accuracy"]},
         {"run_eagerly": lambda: True},
     ],
@@ -57,7 +61,9 @@ def test_loss_weights_and_metrics_of_several_outputs():
     by_fit = _fit(fitted, loader("two_outputs"))
     by_train = train(trained, loader("two_outputs"), 2, verbose=0, jit_compile=False)
     assert_same_weights(trained, fitted, TOLERANCE)
-    assert set(by_train.history) == set(by_fit.history) >= {"kind_accuracy", "size_mae", "kind_loss"}
+    assert (
+        set(by_train.history) == set(by_fit.history) >= {"kind_accuracy", "size_mae", "kind_loss"}
+    )
     # Without regularisation the batch's loss is the mean of its samples' losses.
     first = by_train.step_losses[:3] @ [12, 12, 4] / N
     np.testing.assert_allclose(first, by_train.history["loss"][0], rtol=1e-5)
@@ -83,7 +89,7 @@ def test_mixed_precision_scales_the_loss():
     assert_same_weights(trained, fitted, 1e-3)
 
 
-class _Subclassed(keras.Model):
+class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
         self.hidden = keras.layers.Dense(4, "relu")
@@ -100,7 +106,7 @@ def test_a_subclassed_model_with_a_tuple_of_inputs():
     models = []
     for loop in ("fit", "train", "eager"):
         keras.utils.set_random_seed(4)
-        net = _Subclassed()
+        net = Subclassed()
         net.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
         source = Loader((x, x[::-1].copy()), y, sampler=RandomSampler(N, 12))
         if loop == "fit":
@@ -165,7 +171,7 @@ def test_data_of_the_wrong_shape_is_refused_before_the_first_step():
     net = model("dense")
     with pytest.raises(ValueError, match="shape"):
         train(net, Loader(x[:, :3], y, sampler=RandomSampler(N, 12)), verbose=0)
-    with pytest.raises(TypeError, match="loader must be a batchlab.Loader, got tuple"):
+    with pytest.raises(TypeError, match=r"loader must be a batchlab\.Loader, got tuple"):
         train(net, (x, y), verbose=0)
 
 

@@ -26,7 +26,7 @@ def test_fit_eager_and_train_end_with_the_same_weights(kind, optimizer):
     x, y = data(kind)
     by_fit = fit_baseline(fitted, x, y, sampler=RandomSampler(N, 12, seed=3), epochs=2)
     by_eager = eager_loop(eager, loader(kind), epochs=2)
-    # By the rule for one optimizer, which is XLA for four of the models; it takes seconds to compile.
+    # By the rule for one optimizer: for four models XLA, which takes seconds to compile.
     by_rule = {} if optimizer == "adam" else {"jit_compile": False}
     by_train = train(trained, loader(kind), epochs=2, verbose=0, **by_rule)
 
@@ -56,6 +56,7 @@ def test_steps_per_call_do_not_change_one_bit(kind):
 
 def test_steps_per_call_do_not_change_one_bit_with_xla():
     net = model("dense", "adam")
+    net.optimizer.build(net.trainable_variables)
     state = [*net.variables, *net.optimizer.variables]
     start = [variable.numpy() for variable in state]
     ends = []

@@ -12,7 +12,9 @@ from tests.loops.models import FeedbackSampler, N, assert_same_weights, loader, 
 def run(lag, **options):
     sampler = FeedbackSampler(N, 4, seed=2)
     net = model("dense")
-    history = train(net, loader(sampler=sampler), 2, verbose=0, lag=lag, jit_compile=False, **options)
+    history = train(
+        net, loader(sampler=sampler), 2, verbose=0, lag=lag, jit_compile=False, **options
+    )
     return net, sampler, history
 
 

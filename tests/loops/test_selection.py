@@ -40,7 +40,9 @@ def test_one_step_on_the_kept_samples_is_one_step_on_them_alone():
         selection=PoolSelection(5, N),
         jit_compile=False,
     )
-    train(alone, loader(sampler=[history.indices[0].astype(np.int64)]), verbose=0, jit_compile=False)
+    train(
+        alone, loader(sampler=[history.indices[0].astype(np.int64)]), verbose=0, jit_compile=False
+    )
     assert_same_weights(chosen, alone, 1e-6)
 
 
@@ -90,9 +92,7 @@ def test_weights_of_the_kept_samples_are_used():
     x, y = data("dense")
     source = Loader(x, y, sample_weight=weights, sampler=RandomSampler(N, N))
     chosen = model("dense")
-    history = train(
-        chosen, source, verbose=0, selection=PoolSelection(5, N), jit_compile=False
-    )
+    history = train(chosen, source, verbose=0, selection=PoolSelection(5, N), jit_compile=False)
     alone = model("dense")
     rows = [history.indices[0].astype(np.int64)]
     train(alone, Loader(x, y, sample_weight=weights, sampler=rows), verbose=0, jit_compile=False)
@@ -130,7 +130,7 @@ def test_bad_parameters_are_named(message, arguments):
 
 
 def test_a_loader_without_pools_is_refused():
-    with pytest.raises(ValueError, match="pool is 20, but the sampler draws 12.*batch_size=20"):
+    with pytest.raises(ValueError, match=r"pool is 20, but the sampler draws 12.*batch_size=20"):
         run(PoolSelection(3, 20))
     reference = PoolSelection(3, 12, "reducible_loss", reference_losses=np.ones(5))
     with pytest.raises(ValueError, match="got 5 for 28 samples"):

@@ -33,7 +33,9 @@ def test_memory_mapped_arrays_are_gathered_ahead_in_another_thread(tmp_path):
             threads.append(threading.current_thread().name)
             return super().gather(indices)
 
-    mapped = Watched(np.load(tmp_path / "x.npy", mmap_mode="r"), y, sampler=RandomSampler(N, 12, seed=3))
+    mapped = Watched(
+        np.load(tmp_path / "x.npy", mmap_mode="r"), y, sampler=RandomSampler(N, 12, seed=3)
+    )
     streamed, resident = model("dense"), model("dense")
     train(streamed, mapped, 2, verbose=0, jit_compile=False, steps_per_call=1)
     assert sum(name.startswith("batchlab-prefetch") for name in threads) == 6
@@ -48,7 +50,11 @@ def test_an_error_in_the_other_thread_reaches_the_caller():
 
     with pytest.raises(RuntimeError, match="disk is gone"):
         train(
-            model("dense"), loader(sampler=Failing(N, 4)), verbose=0, jit_compile=False, resident_limit=1
+            model("dense"),
+            loader(sampler=Failing(N, 4)),
+            verbose=0,
+            jit_compile=False,
+            resident_limit=1,
         )
 
 

@@ -26,7 +26,11 @@ def test_the_rule_is_about_layers_not_time():
 
 @pytest.mark.parametrize(
     "layer",
-    [layers.Conv1D(2, 1), layers.GaussianNoise(0.1), layers.LSTM(2, dropout=0.1, return_sequences=True)],
+    [
+        layers.Conv1D(2, 1),
+        layers.GaussianNoise(0.1),
+        layers.LSTM(2, dropout=0.1, return_sequences=True),
+    ],
 )
 def test_layers_that_stay_in_the_graph_on_a_cpu(layer):
     if tf.config.list_logical_devices("GPU") and isinstance(layer, layers.Conv1D):
@@ -80,7 +84,7 @@ def test_compiled_steps_take_live_batch_sizes_and_learning_rates():
     batches = iter(source.sampler)
     first = [next(batches)]
     source.sampler.batch_size = 5
-    losses = steps(first + [next(batches), next(batches)])
+    losses = steps([*first, next(batches), next(batches)])
     assert [len(values) for values in losses] == [12, 5, 5]
     net.optimizer.learning_rate = 0.0
     before = [weights.copy() for weights in net.get_weights()]
