@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,10 @@ def _variables(model: keras.Model) -> list[Any]:
 
 
 def _signature(model: keras.Model) -> list[list[Any]]:
-    return [[v.name, list(v.shape), v.dtype] for v in _variables(model)]
+    """Name, shape and dtype of every variable; Keras numbers layers anew for every model."""
+    return [
+        [re.sub(r"_\d+(?=_|$)", "", v.name), list(v.shape), v.dtype] for v in _variables(model)
+    ]
 
 
 def _check_same_variables(saved: list[list[Any]], own: list[list[Any]]) -> None:
@@ -195,7 +199,7 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"resume: {_MANIFEST} in {directory} is damaged: {error}.") from error
-    if not isinstance(manifest, dict) or _FORMAT.items() - manifest.items():
+    if not isinstance(manifest, dict) or any(manifest.get(k) != v for k, v in _FORMAT.items()):
         raise ValueError(
             f"resume: {_MANIFEST} in {directory} is no {_FORMAT['format']} of version "
             f"{_FORMAT['version']}."

@@ -287,8 +287,13 @@ class _Run:
             else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
         )
         raise FloatingPointError(
-            f"train: the loss became {result.totals[row]} at step {self.history.steps}, for {which}."
-            + (" The weights are those before that step. " if before else " The weights are spoilt. ")
+            f"train: the loss became {result.totals[row]} at step {self.history.steps}, for "
+            f"{which}."
+            + (
+                " The weights are those before that step. "
+                if before
+                else " The weights are spoilt. "
+            )
             + "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
         )
 

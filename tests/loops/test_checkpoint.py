@@ -69,7 +69,7 @@ except FileNotFoundError:
     history = None
 print("ready", flush=True)
 saving = {"checkpoint": sys.argv[1], "checkpoint_every": 3}
-train(net, source, 40, history=history, lag=2, **saving, **OPTIONS)
+train(net, source, 25, history=history, lag=2, **saving, **OPTIONS)
 print("done", flush=True)
 """
 
@@ -85,8 +85,8 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         assert process.stdout.readline() == "ready\n", process.stderr.read()
-        if attempt < 3:
-            time.sleep(rng.uniform(0.3, 1.2))
+        if attempt < 2:
+            time.sleep(rng.uniform(0.1, 0.9))
             process.send_signal(signal.SIGKILL)
         output, errors = process.communicate(timeout=120)
         if "done" in output:
@@ -97,7 +97,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path):
     killed, source = make("dense")
     history = resume(tmp_path, killed, source)
     whole, source = make("dense")
-    expected = train(whole, source, 40, lag=2, **OPTIONS)
+    expected = train(whole, source, 25, lag=2, **OPTIONS)
     assert_same_weights(killed, whole)
     assert history.history == expected.history
     for ours, theirs in zip(history.indices, expected.indices, strict=True):
