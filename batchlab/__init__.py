@@ -1,7 +1,8 @@
-"""batchlab: choose by hand which samples go into each training batch, and see what the choice does.
+"""Choose by hand which samples go into each training batch, and see what the choice does.
 
-The rooms, in the way of the data: ``samplers`` (indices), ``loaders`` (arrays), ``loops`` (training),
-``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel).
+The rooms, in the way of the data: ``samplers`` (indices), ``loaders`` (arrays), ``loops``
+(training), ``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live
+panel).
 """
 
 from __future__ import annotations
@@ -16,11 +17,20 @@ __version__ = "0.1.0"
 _ROOMS = {
     "samplers": (
         "ClassBalancedSampler",
+        "CurriculumSampler",
+        "MPerClassSampler",
+        "MixtureSampler",
+        "PrioritizedSampler",
         "RandomSampler",
+        "RankSampler",
         "Sampler",
+        "Schedule",
         "SequentialSampler",
+        "ShardedSampler",
+        "StratifiedSampler",
         "WeightedSampler",
     ),
+    "checks": ("check_sampler",),
     "loaders": ("Loader",),
     "loops": (
         "Adversarial",
@@ -43,6 +53,7 @@ __all__ = ["__version__", *sorted(_ROOM_OF), "datasets", "figures"]
 
 if TYPE_CHECKING:
     from batchlab import datasets, figures
+    from batchlab.checks import check_sampler
     from batchlab.history import History
     from batchlab.lab import BatchLab
     from batchlab.loaders import Loader
@@ -60,9 +71,17 @@ if TYPE_CHECKING:
     )
     from batchlab.samplers import (
         ClassBalancedSampler,
+        CurriculumSampler,
+        MPerClassSampler,
+        MixtureSampler,
+        PrioritizedSampler,
         RandomSampler,
+        RankSampler,
         Sampler,
+        Schedule,
         SequentialSampler,
+        ShardedSampler,
+        StratifiedSampler,
         WeightedSampler,
     )
 
@@ -70,7 +89,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _ROOM_OF:
         return getattr(importlib.import_module(f"batchlab.{_ROOM_OF[name]}"), name)
-    if name in {"datasets", "figures", "samplers", "loaders", "loops", "history", "lab"}:
+    if name in {"datasets", "figures", "samplers", "checks", "loaders", "loops", "history", "lab"}:
         return importlib.import_module(f"batchlab.{name}")
     raise AttributeError(f"module 'batchlab' has no attribute {name!r}")
 

@@ -1,4 +1,4 @@
-"""Small data, real and synthetic, that comes with scikit-learn or is made here: nothing to download."""
+"""Small data, real and synthetic, from scikit-learn or made here: nothing to download."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from batchlab.samplers.parameters import Parameter
+
+_SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Parameter(20.0, low=1, high=100, name="imbalance"),
+        Parameter(1000, low=20, name="n"),
+        Parameter(0.1, low=0.005, high=0.5, name="share"),
+        Parameter(0.2, low=0, name="noise"),
+        Parameter(4, low=2, name="centers"),
+        Parameter(1.5, low=0, name="spread"),
+        Parameter(0, low=0, high=2**32 - 1, name="seed"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -70,9 +83,7 @@ def digits_long_tailed(imbalance: float = 20, seed: int = 0) -> Dataset:
         Images of shape (n, 8, 8, 1), from 0 to 1. Source: ``sklearn.datasets.load_digits``
         (Alpaydin & Kaynak, 1998).
     """
-    imbalance = Parameter(20.0, low=1, high=100, name="imbalance").check(
-        imbalance, "digits_long_tailed"
-    )
+    _check("digits_long_tailed", imbalance=imbalance, seed=seed)
     images, labels = load_digits(return_X_y=True)
     images = (images / 16).reshape(-1, 8, 8, 1)
     x_train, x_test, y_train, y_test = _split(images, labels, seed)
@@ -85,7 +96,12 @@ def digits_long_tailed(imbalance: float = 20, seed: int = 0) -> Dataset:
     chosen = rng.permutation(np.concatenate(kept))
     names = tuple(str(digit) for digit in range(10))
     return _dataset(
-        f"long-tailed digits, {imbalance:g} : 1", x_train[chosen], y_train[chosen], x_test, y_test, names
+        f"long-tailed digits, {imbalance:g} : 1",
+        x_train[chosen],
+        y_train[chosen],
+        x_test,
+        y_test,
+        names,
     )
 
 
@@ -103,6 +119,7 @@ def breast_cancer(seed: int = 0) -> Dataset:
         Inputs of shape (n, 30); class 1, "malignant", is the rarer one (37 %). Source:
         ``sklearn.datasets.load_breast_cancer`` (Street et al., 1993).
     """
+    _check("breast_cancer", seed=seed)
     features, labels = load_breast_cancer(return_X_y=True)
     # scikit-learn calls malignant 0; the class one looks for is 1 here, as metrics expect.
     split = _split(features, 1 - labels, seed)
@@ -119,7 +136,7 @@ def moons(n: int = 1000, noise: float = 0.2, share: float = 0.1, seed: int = 0) 
     noise : float, default 0.2
         Standard deviation of the points around the half circles.
     share : float, default 0.1
-        Share of class 1 among the samples, from 0.01 to 0.5.
+        Share of class 1 among the samples, from 0.005 to 0.5.
     seed : int, default 0
         Seed of the points and of the split.
 
@@ -128,6 +145,7 @@ def moons(n: int = 1000, noise: float = 0.2, share: float = 0.1, seed: int = 0) 
     Dataset
         Inputs of shape (n, 2).
     """
+    _check("moons", n=n, noise=noise, share=share, seed=seed)
     rare = _rare_count(n, share, "moons")
     points, labels = make_moons((n - rare, rare), noise=noise, random_state=seed)
     return _standardised("moons", _split(points, labels, seed), ("outer", "inner"))
@@ -152,6 +170,12 @@ def blobs(n: int = 1000, centers: int = 4, spread: float = 1.5, seed: int = 0) -
     Dataset
         Inputs of shape (n, 2).
     """
+    _check("blobs", n=n, centers=centers, spread=spread, seed=seed)
+    if n < 4 * centers:
+        raise ValueError(
+            f"blobs: {n} samples of {centers} clouds are too few to split into training and test "
+            f"data. Use n={4 * centers} or more."
+        )
     points, labels = make_blobs(n, centers=centers, cluster_std=spread, random_state=seed)
     names = tuple(f"cloud {number}" for number in range(centers))
     return _standardised("blobs", _split(points, labels, seed), names)
@@ -174,6 +198,7 @@ def rare_events(n: int = 4000, share: float = 0.02, seed: int = 0) -> Dataset:
     Dataset
         Inputs of shape (n, 2); class 1 is the rare event.
     """
+    _check("rare_events", n=n, share=share, seed=seed)
     rare = _rare_count(n, share, "rare_events")
     rng = np.random.default_rng(seed)
     usual = rng.normal(size=(n - rare, 2))
@@ -184,9 +209,13 @@ def rare_events(n: int = 4000, share: float = 0.02, seed: int = 0) -> Dataset:
     return _standardised("rare events", _split(points, labels, seed), ("usual", "rare"))
 
 
+def _check(owner: str, **settings: Any) -> None:
+    """Refuse a setting of the wrong type or out of range."""
+    for name, value in settings.items():
+        _SETTINGS[name].check(value, owner)
+
+
 def _rare_count(n: int, share: float, owner: str) -> int:
-    n = Parameter(1, low=20, name="n").check(n, owner)
-    share = Parameter(0.1, low=0.005, high=0.5, name="share").check(share, owner)
     rare = round(n * share)
     if rare < 4:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Loader(keras.utils.PyDataset):
     Parameters
     ----------
     x : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
-        The inputs, in memory or memory-mapped. They are not copied.
+        The inputs, in memory or memory-mapped. Arrays are not copied; a list is taken as rows.
     y : ndarray, or tuple or dict of ndarrays, each of shape (n, ...)
         The targets.
     sample_weight : array_like of float, shape (n,), optional
@@ -74,6 +74,51 @@ class Loader(keras.utils.PyDataset):
         self._fit_batches: list[NDArray[np.int64]] = []
         self._inside_fit_epoch = False
 
+    @classmethod
+    def from_sources(cls, sources: Mapping[str, tuple[Any, Any]], *, sampler: Any) -> Loader:
+        """Load batches from several data sets, which are neither copied nor joined.
+
+        Parameters
+        ----------
+        sources : dict from str to tuple
+            ``(x, y)`` of every source, as for :class:`Loader`: same structure, dtypes and shapes but
+            for the number of samples. They may be memory-mapped; only the rows of a batch are read.
+        sampler : MixtureSampler
+            One with the same sources. Any other sampler over all samples will do: its indices count
+            through the sources in the order of the dict.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the sources do not fit each other or the sampler.
+
+        Examples
+        --------
+        >>> from batchlab.samplers import MixtureSampler, SequentialSampler
+        >>> sources = {"a": (np.zeros(4), np.arange(4)), "b": (np.ones(2), np.arange(2))}
+        >>> samplers = {"a": SequentialSampler(4, 1), "b": SequentialSampler(2, 1)}
+        >>> sampler = MixtureSampler(samplers, {"a": 0.5, "b": 0.5}, batch_size=4)
+        >>> x, y = next(iter(Loader.from_sources(sources, sampler=sampler)))
+        >>> int(x.sum()), sorted(y.tolist())
+        (2, [0, 0, 1, 1])
+        """
+        if not isinstance(sources, Mapping) or not sources:
+            raise TypeError(f"Loader: sources must be a dict from name to (x, y), got {sources!r}.")
+        parts = []
+        for name, pair in sources.items():
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TypeError(f"Loader: source {name!r} must be a tuple (x, y).")
+            own = getattr(sampler, "samplers", {}).get(name)
+            part = cls(*pair, sampler=own or range(0))  # checks the source, and its own sampler
+            parts.append((part.x, part.y))
+        expected = list(getattr(sampler, "samplers", sources))
+        if expected != list(sources):
+            raise ValueError(
+                f"Loader: the sources are {list(sources)}, but the sampler draws from {expected}. "
+                "Use the same names in the same order."
+            )
+        return cls(*_laid_end_to_end(parts, list(sources)), sampler=sampler)
+
     def __len__(self) -> int:
         """Batches per epoch."""
         return len(self.sampler)
@@ -108,7 +153,10 @@ class Loader(keras.utils.PyDataset):
         return map(self.gather, self.index_batches())
 
     def as_dataset(self) -> tf.data.Dataset:
-        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch."""
+        """A ``tf.data.Dataset`` of the batches; every pass over it is the sampler's next epoch.
+
+        It has the present number of batches: make it anew after a change of the batch size.
+        """
 
         def spec(array: Any) -> tf.TensorSpec:
             return tf.TensorSpec((None, *array.shape[1:]), array.dtype)
@@ -116,10 +164,11 @@ class Loader(keras.utils.PyDataset):
         sample = self.gather(np.zeros(1, dtype=np.int64))
         signature = keras.tree.map_structure(spec, sample)
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=signature)
-        return dataset.prefetch(1)
+        # Without a length model.fit warns of lost data after each epoch, and really starts too many.
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes and calls on_epoch_end once.
+    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
     # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
@@ -145,31 +194,96 @@ class Loader(keras.utils.PyDataset):
         return f"Loader(n={self.n}, sampler={self.sampler!r})"
 
 
+class _EndToEnd:
+    """Arrays of several sources that read as one, without being joined."""
+
+    def __init__(self, arrays: list[Any]) -> None:
+        lengths = np.array([len(array) for array in arrays])
+        self.arrays = arrays
+        self.starts = np.cumsum(lengths) - lengths
+        self.shape = (int(lengths.sum()), *arrays[0].shape[1:])
+        self.dtype = arrays[0].dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        rows = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        source = np.searchsorted(self.starts, indices, side="right") - 1
+        for number in np.unique(source):
+            places = np.flatnonzero(source == number)
+            rows[places] = self.arrays[number][indices[places] - self.starts[number]]
+        return rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.concatenate(self.arrays).astype(dtype or self.dtype, copy=False)
+
+
+def _laid_end_to_end(parts: list[Any], names: list[str]) -> Any:
+    """The ``(x, y)`` of all sources as one, each leaf an `_EndToEnd`."""
+
+    def join(*leaves: Any) -> _EndToEnd:
+        for name, leaf in zip(names, leaves):
+            if (leaf.shape[1:], leaf.dtype) != (leaves[0].shape[1:], leaves[0].dtype):
+                raise ValueError(
+                    f"Loader: samples of source {name!r} have shape {leaf.shape[1:]} and dtype "
+                    f"{leaf.dtype}, those of {names[0]!r} {leaves[0].shape[1:]} and "
+                    f"{leaves[0].dtype}. Make them alike."
+                )
+        return _EndToEnd(list(leaves))
+
+    for name, part in zip(names, parts):
+        if keras.tree.map_structure(lambda _: 0, part) != keras.tree.map_structure(
+            lambda _: 0, parts[0]
+        ):
+            raise ValueError(f"Loader: source {name!r} is not built like {names[0]!r}.")
+    return keras.tree.map_structure(join, *parts)
+
+
 def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
     """`data` with every leaf an array that can be trained on, and its number of samples."""
-    arrays = keras.tree.map_structure(np.asanyarray, data)
+    arrays = _as_arrays(data, name)
     leaves = keras.tree.flatten(arrays)
-    lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in leaves}
+    shapes = [leaf.shape for leaf in leaves]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
     if len(lengths) != 1 or 0 in lengths:
-        shapes = [leaf.shape for leaf in leaves]
         raise ValueError(
-            f"Loader: {name} must have one row per sample and at least one sample, got shapes {shapes}."
+            f"Loader: {name} must have one row per sample and at least one sample, got "
+            f"{type(data).__name__} with shapes {shapes}."
         )
     for leaf in leaves:
-        if leaf.dtype.kind not in "biuf":
-            mend = (
-                "Number the classes, e.g. np.unique(y, return_inverse=True)[1]."
-                if leaf.dtype.kind in "USO"
-                else "Convert it to float32 first."
-            )
-            raise TypeError(f"Loader: {name} must hold numbers, got dtype {leaf.dtype}. {mend}")
+        _check_numbers(leaf, name)
     return arrays, lengths.pop()
+
+
+def _as_arrays(data: Any, name: str) -> Any:
+    """Arrays in the same dicts and tuples; a list is rows, not several inputs."""
+    if isinstance(data, dict):
+        return {key: _as_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
+    if isinstance(data, tuple):
+        return tuple(_as_arrays(value, f"{name}[{key}]") for key, value in enumerate(data))
+    try:
+        return data if isinstance(data, _EndToEnd) else np.asanyarray(data)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(
+            f"Loader: {name} must be an array, but its rows differ in shape. Pad them to one "
+            "length, or pass several inputs as a tuple or dict of arrays."
+        ) from error
+
+
+def _check_numbers(array: NDArray[Any], name: str) -> None:
+    if array.dtype.kind not in "biuf":
+        mend = (
+            f"Number the classes, e.g. np.unique({name}, return_inverse=True)[1]."
+            if array.dtype.kind in "USO"
+            else "Convert it to float32 first."
+        )
+        raise TypeError(f"Loader: {name} must hold numbers, got dtype {array.dtype}. {mend}")
 
 
 def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
     weights = np.asarray(sample_weight)
     if weights.shape != (n,):
         raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
+    _check_numbers(weights, "sample_weight")
     wrong = ~np.isfinite(weights)
     if wrong.any():
         first = int(wrong.argmax())
@@ -180,10 +294,12 @@ def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
 
 
 def _check_sampler(sampler: Any, n: int) -> Any:
-    if not hasattr(sampler, "__iter__") or not hasattr(sampler, "__len__"):
+    ready = hasattr(sampler, "__iter__") and hasattr(sampler, "__len__")
+    if not ready or isinstance(sampler, (type, str)):
+        came = sampler.__name__ if isinstance(sampler, type) else type(sampler).__name__
         raise TypeError(
             "Loader: sampler must be an iterable of index arrays with a length, got "
-            f"{type(sampler).__name__}. For shuffled batches: RandomSampler({n}, batch_size=32)."
+            f"{came}. For shuffled batches: RandomSampler({n}, batch_size=32)."
         )
     own = getattr(sampler, "n", n)
     if own != n:

@@ -28,6 +28,7 @@ def execute(path: Path) -> None:
         timeout=120,
         record_timing=False,
         store_widget_state=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()

@@ -3,17 +3,34 @@
 This room knows NumPy and nothing else, so a sampler can be read, tested and used without TensorFlow.
 """
 
+from batchlab.samplers.balanced import ClassBalancedSampler
 from batchlab.samplers.base import Sampler
+from batchlab.samplers.curriculum import CurriculumSampler
+from batchlab.samplers.feedback import PrioritizedSampler, RankSampler
+from batchlab.samplers.mixture import MixtureSampler
 from batchlab.samplers.parameters import Parameter, parameters_of
+from batchlab.samplers.permutation import KeyedPermutation
+from batchlab.samplers.schedules import Schedule
+from batchlab.samplers.sharded import ShardedSampler
+from batchlab.samplers.stratified import MPerClassSampler, StratifiedSampler
 from batchlab.samplers.uniform import RandomSampler, SequentialSampler
-from batchlab.samplers.weighted import ClassBalancedSampler, WeightedSampler
+from batchlab.samplers.weighted import WeightedSampler
 
 __all__ = [
     "ClassBalancedSampler",
+    "CurriculumSampler",
+    "KeyedPermutation",
+    "MPerClassSampler",
+    "MixtureSampler",
     "Parameter",
+    "PrioritizedSampler",
     "RandomSampler",
+    "RankSampler",
     "Sampler",
+    "Schedule",
     "SequentialSampler",
+    "ShardedSampler",
+    "StratifiedSampler",
     "WeightedSampler",
     "parameters_of",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.samplers.parameters import Parameter, parameters_of
+from batchlab.samplers.permutation import KeyedPermutation, scale
+from batchlab.samplers.schedules import Schedule
 
 
 class Sampler(abc.ABC):
@@ -53,22 +56,33 @@ class Sampler(abc.ABC):
     >>> sampler.power = 8
     >>> bool(next(iter(sampler)).min() > 500)
     True
+
+    Any number setting may follow a :class:`Schedule` instead:
+
+    >>> sampler.power = Schedule(1, 8, epochs=5)
     """
+
+    # Above this many samples a random order is computed and not stored. Lower it to save memory.
+    stored_order_limit = 2**25
 
     batch_size = Parameter(32, "samples per batch", low=1, slider=(1, 256), log=True)
     seed = Parameter(0, "equal seeds give equal batches", low=0, slider=(0, 99))
     drop_last = Parameter(False, "leave out a last batch that is smaller than the others")
 
     def __init__(self, n: int, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> None:
-        self.n = Parameter(1, low=1, name="n").check(n, type(self).__name__)
+        self.n = Parameter(1, low=1, high=2**62, name="n").check(n, type(self).__name__)
         self.batch_size = batch_size
         self.seed = seed
         self.drop_last = drop_last
-        self._epoch = 0
-        self._drawn = 0  # samples of this epoch that have been yielded
-        self._continue_epoch = True  # the next iter() goes on with this epoch
-        self._turn: object = None  # which iterator is the current one
-        self._stream: tuple[tuple[int, int, int], np.random.Generator] | None = None
+
+    _epoch = 0
+    _drawn = 0  # samples of this epoch that have been yielded
+    _continue_epoch = True  # the next iter() goes on with this epoch
+    _turn: object = None  # which iterator is the current one
+    _stream: tuple[tuple[int, int, int], np.random.Generator] | None = None
+    _block = (0, np.empty(0, np.int64))  # draws made ahead: the place of the first one, and they
+    _order: tuple[tuple[int, int], Any] | None = None  # this epoch's random order of all samples
+    _schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     # -- what a subclass writes ------------------------------------------------------------------
 
@@ -91,20 +105,40 @@ class Sampler(abc.ABC):
         """Chance that the next draw is sample i, float64 (n,); None if the sampler cannot say."""
         return None
 
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What happened so far, by name: for people to read, not needed to go on."""
+        return {"epoch": self._epoch, "drawn in this epoch": self._drawn}
+
     def extra_state(self) -> dict[str, Any]:
         """What :meth:`state_dict` must hold beside the position and the parameters, as JSON."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`extra_state` gave. Check all of it before changing anything."""
+        """Take back what :meth:`extra_state` gave.
+
+        May raise at any point: the sampler is then put back as it was. Assign new arrays, do not
+        write into the present ones.
+        """
 
     # -- randomness ------------------------------------------------------------------------------
 
-    def generator(self) -> np.random.Generator:
-        """A new generator for this epoch: the same for the same seed and epoch."""
+    def generator(self, *key: int) -> np.random.Generator:
+        """A new generator: the same for the same seed, epoch and `key`."""
         # spawn_key, not seed + epoch: with a sum, seed 0 in epoch 1 would repeat seed 1 in epoch 0.
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(self._epoch,))
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(self._epoch, *key))
         return np.random.Generator(np.random.PCG64(sequence))
+
+    def _advanced(self, size: int) -> np.random.Generator:
+        """The generator of this epoch, at the present place; it is about to give `size` words."""
+        key = (self.seed, self._epoch, self._drawn)
+        if self._stream is None or self._stream[0] != key:
+            generator = self.generator()
+            generator.bit_generator.advance(self._drawn)
+        else:
+            generator = self._stream[1]
+        self._stream = ((self.seed, self._epoch, self._drawn + size), generator)
+        return generator
 
     def uniforms(self, size: int) -> NDArray[np.float64]:
         """The next `size` numbers in [0, 1) of this epoch's stream, one per sample, float64.
@@ -112,15 +146,57 @@ class Sampler(abc.ABC):
         The k-th sample of an epoch always gets the k-th number, however the epoch is cut into
         batches, and after a resume too.
         """
-        key = (self.seed, self._epoch, self._drawn)
-        if self._stream is None or self._stream[0] != key:
-            generator = self.generator()
-            generator.bit_generator.advance(self._drawn)
-        else:
-            generator = self._stream[1]
-        numbers = generator.random(size)
-        self._stream = ((self.seed, self._epoch, self._drawn + size), generator)
-        return numbers
+        return self._advanced(size).random(size)
+
+    def integers(self, size: int) -> NDArray[np.int64]:
+        """The next `size` numbers from 0 to n - 1, all alike, of the same stream; int64."""
+        return scale(self._advanced(size).bit_generator.random_raw(size), self.n)
+
+    def permuted(self, size: int) -> NDArray[np.int64]:
+        """The next `size` of this epoch's random order of all samples, int64.
+
+        The order is a stored shuffle, 8 bytes a sample, for up to ``stored_order_limit`` samples,
+        and a :class:`KeyedPermutation` in O(1) memory above.
+        """
+        return self.ahead(size, self._next_of_permutation)
+
+    def _next_of_permutation(self, size: int) -> NDArray[np.int64]:
+        if self.n > self.stored_order_limit:
+            return self._keyed(self._drawn, size)
+        return self._stored_order()[self._drawn :]
+
+    def left_of_permutation(self) -> NDArray[np.float64]:
+        """Chance of every sample to be next in :meth:`permuted`, float64 (n,)."""
+        drawn = self._drawn % self.n
+        chances = np.full(self.n, 1 / (self.n - drawn))
+        big = self.n > self.stored_order_limit
+        chances[self._keyed(0, drawn) if big else self._stored_order()[:drawn]] = 0.0
+        return chances
+
+    def _stored_order(self) -> NDArray[np.int64]:
+        key = (self.seed, self._epoch)
+        if self._order is None or self._order[0] != key:
+            self._order = key, self.generator().permutation(self.n)
+        return self._order[1]
+
+    def _keyed(self, start: int, size: int) -> NDArray[np.int64]:
+        keys = self.generator().bit_generator.random_raw(8)
+        return KeyedPermutation(self.n, keys)(np.arange(start, min(start + size, self.n)))
+
+    def ahead(self, size: int, make: Callable[[int], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """The next `size` draws from a block that ``make(count)`` draws at once: fewer, longer calls.
+
+        Only for strategies whose k-th draw depends on nothing but the settings; setting one drops
+        what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits.
+        """
+        start, block = self._block
+        place = self._drawn - start
+        part = block[place : place + size]
+        if part.size < size:
+            block = make(max(size, min(2 * block.size, 2**16, self.samples_per_epoch - self._drawn)))
+            self._block = self._drawn, block
+            part = block[:size]
+        return part
 
     # -- the epoch -------------------------------------------------------------------------------
 
@@ -134,19 +210,33 @@ class Sampler(abc.ABC):
         """The number of the epoch that is being drawn, from 0."""
         return self._epoch
 
+    @property
+    def position(self) -> int:
+        """How many samples of this epoch have been drawn."""
+        return self._drawn
+
     def __len__(self) -> int:
         """Batches per epoch with the present settings."""
         whole, rest = divmod(self.samples_per_epoch, self.batch_size)
         return whole + bool(rest and not self.drop_last)
 
+    @property
+    def progress(self) -> float:
+        """How many epochs have been drawn, with the fraction of the present one: a schedule's clock."""
+        return self._epoch + self._drawn / self.samples_per_epoch if self._drawn else self._epoch
+
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         if not self._continue_epoch or self._next_size() == 0:
-            self._epoch += 1
-            self._drawn = 0
-            self.epoch_started()
+            self._start_epoch()
         self._continue_epoch = False
         self._turn = turn = object()
         return self._batches(turn)
+
+    def _start_epoch(self) -> None:
+        self._epoch += 1
+        self._drawn = 0
+        self._block = Sampler._block
+        self.epoch_started()
 
     def epoch_started(self) -> None:
         """Called at the start of every epoch but the first, before its first draw."""
@@ -158,14 +248,45 @@ class Sampler(abc.ABC):
                     f"{type(self).__name__}: this epoch was left when another one was started or a "
                     "state was loaded. Use the newest iterator, or one sampler per loop."
                 )
+            if self._schedules:
+                self._follow_schedules()
             size = self._next_size()
             if size == 0:
                 return
-            indices = np.asarray(self.draw(size), dtype=np.int64)
+            indices = self._drawn_now(size)
             if indices.size == 0:  # a live change left nothing to draw
                 return
-            self._drawn += indices.size
             yield indices
+
+    def _drawn_now(self, size: int) -> NDArray[np.int64]:
+        indices = np.asarray(self.draw(size), dtype=np.int64)
+        self._drawn += indices.size
+        return indices
+
+    def _follow_schedules(self) -> None:
+        declared = parameters_of(self)
+        for name, schedule in self._schedules.items():
+            value = declared[name].scheduled(schedule, self)
+            if value != getattr(self, name):
+                declared[name].assign(self, value)
+
+    def take(self, size: int) -> NDArray[np.int64]:
+        """The next `size` samples, int64 (size,), whatever the batch size.
+
+        Where the epoch ends, the next one is started. This is how one sampler draws from another.
+        """
+        self._turn = None
+        if self._schedules:
+            self._follow_schedules()
+        parts: list[NDArray[np.int64]] = []
+        while size > 0:
+            left = self.samples_per_epoch - self._drawn
+            part = self._drawn_now(min(size, left)) if left > 0 else np.empty(0, np.int64)
+            if part.size == 0:
+                self._start_epoch()
+            parts.append(part)
+            size -= part.size
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def _next_size(self) -> int:
         left = self.samples_per_epoch - self._drawn
@@ -185,6 +306,7 @@ class Sampler(abc.ABC):
 
     def parameter_changed(self, name: str) -> None:
         """Called after a parameter has been set; drop here what was computed from it."""
+        self._block = Sampler._block
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch that was yielded, with all settings, as plain JSON."""
@@ -194,6 +316,7 @@ class Sampler(abc.ABC):
             "epoch": self._epoch,
             "drawn": self._drawn,
             "parameters": {name: getattr(self, name) for name in parameters_of(self)},
+            "schedules": {name: plan.as_dict() for name, plan in self._schedules.items()},
             **self.extra_state(),
         }
 
@@ -210,30 +333,52 @@ class Sampler(abc.ABC):
         ValueError
             If the state belongs to another sampler, or is damaged. The sampler is left as it was.
         """
+        before = [(sampler, dict(vars(sampler))) for sampler in self._family()]
+        try:
+            self._take_state(state)
+        except Exception as error:
+            for sampler, attributes in before:
+                vars(sampler).clear()
+                vars(sampler).update(attributes)
+            reason = f"it has no {error}." if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{type(self).__name__}: cannot load this state: {reason}") from error
+
+    def members(self) -> tuple[Sampler, ...]:
+        """The samplers that this one draws from, if any."""
+        return ()
+
+    def _family(self) -> list[Sampler]:
+        return [self, *(each for member in self.members() for each in member._family())]
+
+    def _take_state(self, state: dict[str, Any]) -> None:
         name = type(self).__name__
+        if not isinstance(state, dict):
+            raise TypeError(f"a state is a dict, got {type(state).__name__}.")
         for key, own in (("sampler", name), ("n", self.n)):
-            if state.get(key) != own:
+            if state[key] != own:
                 raise ValueError(
-                    f"{name}: this state belongs to another sampler: its {key} is {state.get(key)!r}, "
-                    f"here it is {own!r}. Build the sampler as it was when the state was taken."
+                    f"it belongs to another sampler: its {key} is {state[key]!r}, here it is "
+                    f"{own!r}. Build the sampler as it was when the state was taken."
                 )
         declared = parameters_of(self)
-        parameters = state.get("parameters", {})
-        if set(parameters) != set(declared):
-            odd = sorted(set(parameters) ^ set(declared))
-            raise ValueError(f"{name}: the state's parameters differ from the sampler's in {odd}.")
-        values = {key: declared[key].check(value, name) for key, value in parameters.items()}
-        whole = Parameter(0, low=0)
-        epoch, drawn = (
-            whole.check(state.get(key), f"{name}: state {key!r}") for key in ("epoch", "drawn")
-        )
-        self.load_extra_state(state)
-        for key, value in values.items():
-            self.__dict__[key] = value
+        if set(state["parameters"]) != set(declared):
+            odd = sorted(set(state["parameters"]) ^ set(declared))
+            raise ValueError(f"its parameters differ from the sampler's in {odd}.")
+        for key, value in state["parameters"].items():
+            vars(self)[key] = declared[key].check(value)
             self.parameter_changed(key)
-        self._epoch, self._drawn = epoch, drawn
-        self._continue_epoch = True
-        self._turn = None
+        self._schedules = {key: Schedule(**plan) for key, plan in state["schedules"].items()}
+        place = {key: Parameter(0, low=0, name=key) for key in ("epoch", "drawn")}
+        self._epoch, self._drawn = (place[key].check(state[key]) for key in place)
+        self._continue_epoch, self._turn, self._block = True, None, Sampler._block
+        self.load_extra_state(state)
+        # Last, because the limits may depend on what was loaded.
+        for key in declared:
+            self.check_parameter(key, getattr(self, key))
+        if self._drawn > max(self.n, self.samples_per_epoch):
+            raise ValueError(f"it has drawn {self._drawn} of {self.samples_per_epoch} samples.")
+        if not set(self._schedules) <= set(declared):
+            raise ValueError(f"its schedules are for {sorted(self._schedules)}.")
 
     def __repr__(self) -> str:
         settings = {name: getattr(self, name) for name in parameters_of(self)}

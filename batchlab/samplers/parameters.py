@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from batchlab.samplers.schedules import Schedule
+
 
 @dataclass(eq=False)
 class Parameter:
@@ -63,15 +65,38 @@ class Parameter:
         return instance.__dict__.get(self.name, self.default)
 
     def __set__(self, instance: Any, value: Any) -> None:
+        owner = type(instance).__name__
+        schedules = dict(instance.__dict__.get("_schedules", {}))
+        schedules.pop(self.name, None)
+        if isinstance(value, Schedule):
+            if self.kind not in (int, float):
+                raise TypeError(f"{owner}: {self.name} is no number and cannot follow a schedule.")
+            for end in (value.start, value.end):
+                self._checked(instance, round(end) if self.kind is int else end)
+            schedules[self.name] = value
+            value = self.scheduled(value, instance)
+        self.assign(instance, value)
+        instance.__dict__["_schedules"] = schedules
+
+    def scheduled(self, schedule: Schedule, instance: Any) -> int | float:
+        """The value that `schedule` asks for at the present progress of `instance`."""
+        value = schedule(instance.progress)
+        return round(value) if self.kind is int else value
+
+    def assign(self, instance: Any, value: Any) -> None:
+        """Check `value`, keep it and tell the owner; a schedule goes on."""
+        instance.__dict__[self.name] = self._checked(instance, value)
+        changed = getattr(instance, "parameter_changed", None)
+        if changed is not None:
+            changed(self.name)
+
+    def _checked(self, instance: Any, value: Any) -> Any:
         value = self.check(value, type(instance).__name__)
         # An owner may know more than the declaration, e.g. how many samples there are.
         further_check = getattr(instance, "check_parameter", None)
         if further_check is not None:
             further_check(self.name, value)
-        instance.__dict__[self.name] = value
-        changed = getattr(instance, "parameter_changed", None)
-        if changed is not None:
-            changed(self.name)
+        return value
 
     @property
     def kind(self) -> type:
@@ -143,9 +168,11 @@ def parameters_of(thing: Any) -> dict[str, Parameter]:
         In the order of declaration.
     """
     cls = thing if isinstance(thing, type) else type(thing)
-    return {
+    declared = {
         name: value
         for base in reversed(cls.__mro__)
         for name, value in vars(base).items()
         if isinstance(value, Parameter)
     }
+    # Some settings are known only per object, such as one ratio for each source of a mixture.
+    return {**declared, **getattr(thing, "own_parameters", {})}

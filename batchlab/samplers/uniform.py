@@ -41,6 +41,9 @@ class RandomSampler(Sampler):
     Without replacement an epoch is a permutation: every sample once. With replacement every draw
     is any sample with chance 1/n, so that one epoch covers about 1 - 1/e = 63.2 % of the data.
 
+    Above ``stored_order_limit`` samples (2**25) the permutation is computed place by place and never
+    stored, so that a thousand million samples need no memory and no wait.
+
     Parameters
     ----------
     n, batch_size, seed, drop_last
@@ -69,24 +72,10 @@ class RandomSampler(Sampler):
     ) -> None:
         super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
         self.replacement = replacement
-        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
-
-    def _permutation(self) -> NDArray[np.int64]:
-        key = (self.seed, self._epoch)
-        if self._order is None or self._order[0] != key:
-            self._order = key, self.generator().permutation(self.n)
-        return self._order[1]
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        if self.replacement:
-            return (self.uniforms(size) * self.n).astype(np.int64)
-        return self._permutation()[self._drawn : self._drawn + size]
+        return self.ahead(size, self.integers) if self.replacement else self.permuted(size)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        chances = np.full(self.n, 1 / self.n)
-        left = self.n - self._drawn
-        if not self.replacement and left > 0:
-            chances[:] = 1 / left
-            chances[self._permutation()[: self._drawn]] = 0.0
-        return chances
+        return np.full(self.n, 1 / self.n) if self.replacement else self.left_of_permutation()

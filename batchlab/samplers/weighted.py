@@ -1,4 +1,4 @@
-"""Strategies that give every sample, or every class, a weight."""
+"""Every sample in proportion to a weight of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.samplers.base import Sampler
+from batchlab.samplers.inversion import CumulativeTable
 from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.state import decode_array, encode_array
-from batchlab.samplers.validation import check_labels, check_weights
+from batchlab.samplers.state import check_fingerprint, decode_array, encode_array, fingerprint
+from batchlab.samplers.validation import check_weights, check_whole
 
 
 class WeightedSampler(Sampler):
@@ -23,8 +24,8 @@ class WeightedSampler(Sampler):
     each in proportion to the weights of those that are left. That is done with exponential keys:
     sort ``e_i / w_i`` with ``e_i`` from the exponential distribution (Efraimidis & Spirakis, 2006).
     Mind the difference: the first draw follows the weights, but the chance to be *anywhere* in the
-    epoch does not. With ``num_samples = n`` every sample is drawn exactly once and the weights only
-    change the order, not the frequency. Samples of weight 0 are never drawn.
+    epoch does not (see the example). With ``num_samples = n`` every sample is drawn exactly once
+    and the weights only change the order, not the frequency. Samples of weight 0 are never drawn.
 
     Parameters
     ----------
@@ -45,6 +46,14 @@ class WeightedSampler(Sampler):
     True
     >>> sampler.probabilities.tolist()
     [0.1, 0.1, 0.8]
+
+    Two of five without replacement: sample i is first with chance ``p_i``, or second after some
+    other j with chance ``p_j * p_i / (1 - p_j)``. That is not ``2 * p_i``, which would be 1.0, 0.4,
+    0.3, 0.2, 0.1:
+
+    >>> p = np.array([10, 4, 3, 2, 1]) / 20
+    >>> (p + p * ((p / (1 - p)).sum() - p / (1 - p))).round(3).tolist()
+    [0.795, 0.468, 0.362, 0.248, 0.127]
     """
 
     replacement = Parameter(True, "whether a sample may come again within an epoch")
@@ -59,14 +68,19 @@ class WeightedSampler(Sampler):
         seed: int = 0,
         drop_last: bool = False,
     ) -> None:
-        self._weights = check_weights(weights, type(self).__name__)
+        owner = type(self).__name__
+        self._weights = check_weights(weights, owner)
+        self._positive = int(np.count_nonzero(self._weights))
+        self._changed = False  # since the sampler was built
         if num_samples is not None:
-            declared = Parameter(1, low=1, name="num_samples")
-            num_samples = declared.check(num_samples, type(self).__name__)
+            num_samples = Parameter(1, low=1, name="num_samples").check(num_samples, owner)
         self._num_samples = num_samples
-        self._cumulative: NDArray[np.float64] | None = None
-        self._upcoming: NDArray[np.int64] | None = None  # without replacement: what is left, in order
-        self._taken = np.zeros(self._weights.size, dtype=bool)  # without replacement: seen this epoch
+        self._table: CumulativeTable | None = None
+        # Without replacement: the order, and from which place of the epoch on it holds (-1: none).
+        # It is drawn anew from the samples that are left when the weights change.
+        self._keyed_order: tuple[tuple[int, int, int], NDArray[np.int64]] | None = None
+        self._ordered_from = -1
+        self._drawn_before = np.empty(0, np.int64)
         # Before batch_size, whose limit depends on it.
         self.replacement = replacement
         super().__init__(self._weights.size, batch_size, seed=seed, drop_last=drop_last)
@@ -75,7 +89,9 @@ class WeightedSampler(Sampler):
     def samples_per_epoch(self) -> int:
         if self._num_samples is not None:
             return self._num_samples
-        return self._weights.size if self.replacement else np.count_nonzero(self._weights)
+        if self.replacement:
+            return self._weights.size
+        return self._positive + self._drawn_before.size
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -86,18 +102,16 @@ class WeightedSampler(Sampler):
 
     @weights.setter
     def weights(self, weights: ArrayLike) -> None:
-        new = check_weights(weights, type(self).__name__)
-        if new.size != self.n:
-            raise ValueError(
-                f"{type(self).__name__}: weights must have one entry for each of the {self.n} "
-                f"samples, got {new.size}."
-            )
-        self._check_enough(new, self.replacement)
-        self._weights = new
+        new = check_weights(weights, type(self).__name__, length=self.n)
+        self._check_enough(int(np.count_nonzero(new)), self.replacement)
+        if not self.replacement and self._drawn > 0:
+            fresh = self._order_by_keys()[: self._drawn - self._ordered_from]
+            self._drawn_before = np.concatenate([self._drawn_before, fresh])
+            self._ordered_from = self._drawn
+        self._weights, self._changed = new, True
         self.parameter_changed("weights")
 
-    def _check_enough(self, weights: NDArray[np.float64], replacement: bool) -> None:
-        positive = np.count_nonzero(weights)
+    def _check_enough(self, positive: int, replacement: bool) -> None:
         if not replacement and self._num_samples is not None and self._num_samples > positive:
             raise ValueError(
                 f"{type(self).__name__}: without replacement an epoch cannot have "
@@ -108,107 +122,74 @@ class WeightedSampler(Sampler):
     def check_parameter(self, name: str, value: Any) -> None:
         super().check_parameter(name, value)
         if name == "replacement":
-            self._check_enough(self._weights, value)
+            self._check_enough(int(np.count_nonzero(self._weights)), value)
 
     def parameter_changed(self, name: str) -> None:
-        self._cumulative = self._upcoming = None
+        super().parameter_changed(name)
+        if name == "replacement" and self.replacement != (self._ordered_from < 0):
+            self._ordered_from = -1 if self.replacement else self._drawn
+            self._drawn_before = np.empty(0, np.int64)
+        if name == "weights":
+            self._table = self._keyed_order = None
+            self._positive = int(np.count_nonzero(self._open_weights()))
 
     def epoch_started(self) -> None:
-        self._upcoming = None
-        self._taken[:] = False
+        self._ordered_from = -1 if self.replacement else 0
+        self._drawn_before = np.empty(0, np.int64)
+        self._positive = int(np.count_nonzero(self._weights))
+
+    def _open_weights(self) -> NDArray[np.float64]:
+        if self._drawn_before.size == 0:
+            return self._weights
+        weights = self._weights.copy()
+        weights[self._drawn_before] = 0.0
+        return weights
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        if self.replacement:
-            return self._draw_by_inversion(size)
-        if self._upcoming is None:
-            self._upcoming = self._order_of_keys()
-        chosen, self._upcoming = self._upcoming[:size], self._upcoming[size:]
-        self._taken[chosen] = True
-        return chosen
+        if not self.replacement:
+            start = self._drawn - self._ordered_from
+            return self._order_by_keys()[start : start + size]
+        if self._table is None:
+            self._table = CumulativeTable(self._weights)
+        return self.ahead(size, lambda count: self._table.find(self.uniforms(count)))
 
-    def _draw_by_inversion(self, size: int) -> NDArray[np.int64]:
-        if self._cumulative is None:
-            # Divided by the largest first: a sum of huge weights must not overflow.
-            self._cumulative = np.cumsum(self._weights / self._weights.max())
-        cumulative = self._cumulative
-        heights = self.uniforms(size) * cumulative[-1]
-        # side="right" passes over entries of weight 0; the limit guards against rounding up.
-        last = np.searchsorted(cumulative, cumulative[-1])
-        return np.minimum(np.searchsorted(cumulative, heights, side="right"), last)
-
-    def _order_of_keys(self) -> NDArray[np.int64]:
-        open_ones = np.flatnonzero((self._weights > 0) & ~self._taken)
-        keys = self.generator().standard_exponential(self.n)[open_ones] / self._weights[open_ones]
-        return open_ones[np.argsort(keys, kind="stable")]
+    def _order_by_keys(self) -> NDArray[np.int64]:
+        key = (self.seed, self._epoch, self._ordered_from)
+        if self._keyed_order is None or self._keyed_order[0] != key:
+            weights = self._open_weights()
+            # Fresh keys after a change: of those that are left, the old ones are no longer random.
+            keys = self.generator(self._ordered_from).standard_exponential(self.n)
+            with np.errstate(divide="ignore", over="ignore"):
+                keys /= weights / weights.max()
+            # A weight too small for its key to be finite comes last, but before those of weight 0.
+            keys[(weights > 0) & np.isinf(keys)] = np.finfo(float).max
+            self._keyed_order = key, np.argsort(keys)[: np.count_nonzero(weights)]
+        return self._keyed_order[1]
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        left = np.where(self._taken, 0.0, self._weights / self._weights.max())
-        return left / max(left.sum(), np.finfo(float).tiny)
+        chances = self._weights / self._weights.max()
+        if not self.replacement and self._drawn < self.samples_per_epoch:
+            chances[self._drawn_before] = 0.0
+            chances[self._order_by_keys()[: self._drawn - self._ordered_from]] = 0.0
+        chances /= chances.sum()
+        return chances
 
     def extra_state(self) -> dict[str, Any]:
-        return {"weights": encode_array(self._weights), "taken": encode_array(self._taken)}
+        # The weights that the sampler was built with will be there again; live ones will not.
+        own = encode_array(self._weights) if self._changed else fingerprint(self._weights)
+        return {
+            "weights": own,
+            "ordered_from": self._ordered_from,
+            "drawn_before": self._drawn_before.tolist(),
+        }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        weights = check_weights(decode_array(state["weights"]), type(self).__name__)
-        taken = decode_array(state["taken"])
-        if weights.shape != (self.n,) or taken.shape != (self.n,):
-            raise ValueError(f"{type(self).__name__}: the state's arrays are not of length {self.n}.")
-        self._weights, self._taken = weights, taken
+        if isinstance(state["weights"], dict):
+            decoded = decode_array(state["weights"], like=self._weights)
+            self._weights, self._changed = check_weights(decoded, type(self).__name__), True
+        else:
+            check_fingerprint(state, "weights", fingerprint(self._weights))
+        self._drawn_before = check_whole(state["drawn_before"], "drawn_before", 0, self.n - 1)
+        self._ordered_from = int(check_whole([state["ordered_from"]], "ordered_from", -1, self._drawn)[0])
         self.parameter_changed("weights")
-
-
-class ClassBalancedSampler(WeightedSampler):
-    """Draw the classes more evenly than they occur, as far as `balance` says.
-
-    A class with ``count`` samples is drawn with chance ``p(class) ~ count ** (1 - balance)``, and
-    all samples within a class are alike: 0 follows the data, 1 gives every class the same share,
-    0.5 is square-root sampling (Mahajan et al., 2018, arXiv:1805.00932). Draws are with replacement.
-
-    Parameters
-    ----------
-    labels : array_like of int or str, shape (n,)
-        The class of every sample.
-    batch_size, seed, drop_last
-        See :class:`Sampler`.
-    balance : float, default 1.0
-        From 0 (as the data) to 1 (all classes alike). May be changed at any time.
-
-    Examples
-    --------
-    >>> sampler = ClassBalancedSampler(["common"] * 90 + ["rare"] * 10, batch_size=10)
-    >>> sampler.class_probabilities
-    {'common': 0.5, 'rare': 0.5}
-    >>> sampler.balance = 0.0
-    >>> sampler.class_probabilities
-    {'common': 0.9, 'rare': 0.1}
-    """
-
-    balance = Parameter(1.0, "0: classes as in the data, 1: all classes alike", low=0, high=1)
-
-    def __init__(
-        self,
-        labels: ArrayLike,
-        batch_size: int,
-        balance: float = 1.0,
-        *,
-        seed: int = 0,
-        drop_last: bool = False,
-    ) -> None:
-        self.classes, self._codes = check_labels(labels, type(self).__name__)
-        self._counts = np.bincount(self._codes)
-        super().__init__(
-            np.ones(self._codes.size), batch_size, seed=seed, drop_last=drop_last
-        )
-        self.balance = balance
-
-    def parameter_changed(self, name: str) -> None:
-        if name == "balance":
-            self._weights = (self._counts ** -float(self.balance))[self._codes]
-        super().parameter_changed(name)
-
-    @property
-    def class_probabilities(self) -> dict[Any, float]:
-        """Chance of every class in the next draw, by class name, rounded to 12 digits."""
-        shares = np.bincount(self._codes, weights=self.probabilities)
-        return {name: round(float(share), 12) for name, share in zip(self.classes.tolist(), shares)}

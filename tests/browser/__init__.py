@@ -1,1 +1,1 @@
-"""Tests in a real browser: a package of its own, so that the browser is closed when they are over."""
+"""Tests in a real browser: a package, so that the browser is closed when they are over."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer
+from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")

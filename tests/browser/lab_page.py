@@ -1,4 +1,4 @@
-"""A real JupyterLab server and a page of it in a real browser, for tests that a kernel alone cannot do."""
+"""A real JupyterLab server, and a page of it in a real browser."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class LabPage:
         self._command("docmanager:save", 20)
 
     def use_theme(self, name: str) -> None:
-        """Switch to "JupyterLab Light" or "JupyterLab Dark"; the server keeps it for later pages."""
+        """Switch to "JupyterLab Light" or "... Dark"; the server keeps it for later pages."""
         self._command("apputils:change-theme", 20, {"theme": name})
         light = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")

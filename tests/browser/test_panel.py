@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from browser.lab_page import LabPage
+from tests.browser.lab_page import LabPage
 
 NOTEBOOK = "03_weighted_batches.ipynb"
 PICTURE = ".widget-image"

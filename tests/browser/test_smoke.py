@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from browser.lab_page import LabPage
+from tests.browser.lab_page import LabPage
 
 SLIDER = "import ipywidgets\nslider = ipywidgets.IntSlider(value=5, max=10)\nslider"
 

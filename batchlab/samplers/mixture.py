@@ -1,0 +1,150 @@
+"""Several sources in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from batchlab.samplers.base import Sampler
+from batchlab.samplers.parameters import Parameter
+from batchlab.samplers.ratios import RatioSampler, apportion
+from batchlab.samplers.validation import check_losses
+
+
+class MixtureSampler(RatioSampler):
+    """Every batch from several sources, each with a strategy and a share of its own.
+
+    The indices are those of the sources laid end to end, in the order of the dict: with sources of
+    100 and 50 samples, 0 … 99 are the first one's and 100 … 149 the second one's. That is what
+    ``Loader.from_sources`` expects. A source that runs out starts its next epoch, with a new
+    permutation, while the others go on; ``statistics`` counts it.
+
+    Parameters
+    ----------
+    samplers : dict from str to Sampler
+        One per source. Their own batch sizes are not used.
+    ratios : dict from str to float, optional
+        Shares that add up to 1; by default in proportion to the sizes. May be changed at any time,
+        all (``sampler.ratios = {...}``) or one (``sampler.ratio_web = 0.3``: the others make room in
+        proportion), or follow a schedule (``sampler.ratio_web = Schedule(0.9, 0.1, epochs=5)``).
+    batch_size, seed, drop_last
+        See :class:`Sampler`. An epoch has as many samples as all sources together.
+    exact : bool, default True
+        Whether every batch holds each share exactly, rounded down or up with the rounding spread
+        over the batches. If not, a source is drawn for each sample, and the shares are expectations.
+
+    Examples
+    --------
+    >>> from batchlab.samplers import RandomSampler
+    >>> sources = {"old": RandomSampler(100, 1), "new": RandomSampler(50, 1, seed=1)}
+    >>> sampler = MixtureSampler(sources, {"old": 0.25, "new": 0.75}, batch_size=8)
+    >>> [int((batch >= 100).sum()) for batch in sampler][:3]
+    [6, 6, 6]
+    >>> sampler.statistics["restarts"]
+    {'old': 0, 'new': 2}
+    """
+
+    exact = Parameter(True, "whether every batch holds the shares exactly")
+
+    def __init__(
+        self,
+        samplers: Mapping[str, Sampler],
+        ratios: Mapping[str, float] | None = None,
+        batch_size: int = 32,
+        *,
+        exact: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        owner = type(self).__name__
+        if not isinstance(samplers, Mapping) or not samplers:
+            raise TypeError(f"{owner}: samplers must be a dict from name to sampler, got {samplers!r}.")
+        for name, sampler in samplers.items():
+            if not isinstance(name, str) or not isinstance(sampler, Sampler):
+                raise TypeError(
+                    f"{owner}: samplers must be a dict from a name to a batchlab sampler, got "
+                    f"{name!r}: {type(sampler).__name__}. Derive your own from Sampler."
+                )
+        if len({id(sampler) for sampler in samplers.values()}) < len(samplers):
+            raise ValueError(f"{owner}: every source needs a sampler of its own, one is used twice.")
+        self.samplers = dict(samplers)
+        sizes = np.array([sampler.n for sampler in self.samplers.values()])
+        self._offsets = np.cumsum(sizes) - sizes
+        super().__init__(int(sizes.sum()), batch_size, seed=seed, drop_last=drop_last)
+        if ratios is None:
+            ratios = dict(zip(self.samplers, (sizes / sizes.sum()).tolist()))
+        self._declare_ratios(list(self.samplers), ratios)
+        self.exact = exact
+
+    def members(self) -> tuple[Sampler, ...]:
+        return tuple(self.samplers.values())
+
+    def draw(self, size: int) -> NDArray[np.int64]:
+        shares = self._shares()
+        if self.exact:
+            counts, self._credit = apportion(size, shares, self._credit)
+            sources = np.repeat(np.arange(shares.size), counts)[np.argsort(self.uniforms(size))]
+        else:
+            ends = np.cumsum(shares)
+            sources = np.searchsorted(ends / ends[-1], self.uniforms(size), side="right")
+            counts = np.bincount(sources, minlength=shares.size)
+        parts = [
+            sampler.take(count) + offset
+            for sampler, offset, count in zip(self.members(), self._offsets, counts.tolist())
+        ]
+        batch = np.empty(size, np.int64)
+        batch[np.argsort(sources, kind="stable")] = np.concatenate(parts)
+        return batch
+
+    def _routed(self, indices: NDArray[np.int64]) -> list[tuple[Sampler, NDArray[np.int64]]]:
+        """Every source and which of the `indices` are its own, as places in the batch."""
+        source = np.searchsorted(self._offsets, indices, side="right") - 1
+        return [(s, np.flatnonzero(source == number)) for number, s in enumerate(self.members())]
+
+    def update(self, indices: ArrayLike, losses: ArrayLike) -> None:
+        """Hand the losses, (batch,), of `indices`, (batch,), to the sources they came from."""
+        checked, values = check_losses(indices, losses, self.n, type(self).__name__)
+        for (sampler, places), offset in zip(self._routed(checked), self._offsets):
+            if places.size:
+                sampler.update(checked[places] - offset, values[places])
+
+    def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32] | None:
+        """The sources' own weights, float32 (batch,), 1 where a source has none."""
+        chosen = np.asarray(indices)
+        weights = np.ones(chosen.size, np.float32)
+        known = False
+        for (sampler, places), offset in zip(self._routed(chosen), self._offsets):
+            own = sampler.importance_weights(chosen[places] - offset) if places.size else None
+            if own is not None:
+                weights[places], known = own, True
+        return weights if known else None
+
+    @property
+    def probabilities(self) -> NDArray[np.float64] | None:
+        shares = self._shares()
+        if self.exact:
+            size = self._next_size() or self.batch_size
+            shares = apportion(size, shares, self._credit)[0] / size
+        chances = [sampler.probabilities for sampler in self.members()]
+        if any(own is None for own in chances):
+            return None
+        return np.concatenate([share * own for share, own in zip(shares, chances)])
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        restarts = {name: sampler.epoch for name, sampler in self.samplers.items()}
+        return {**super().statistics, "restarts": restarts}
+
+    def extra_state(self) -> dict[str, Any]:
+        states = {name: sampler.state_dict() for name, sampler in self.samplers.items()}
+        return {**super().extra_state(), "samplers": states}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        super().load_extra_state(state)
+        if list(state["samplers"]) != list(self.samplers):
+            raise ValueError(f"its sources are {list(state['samplers'])}, here {list(self.samplers)}.")
+        for name, sampler in self.samplers.items():
+            sampler.load_state_dict(state["samplers"][name])

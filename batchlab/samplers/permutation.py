@@ -1,0 +1,82 @@
+"""A random order of any number of samples without storing it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_HALF = np.uint64(32)
+
+
+class KeyedPermutation:
+    """A permutation of 0 … n - 1 as a function: O(1) memory, any place at once.
+
+    An alternating Feistel network (Luby & Rackoff, 1988) permutes the smallest power of two that
+    holds n: each round adds a keyed hash of one half of the bits to the other half, which can be
+    undone whatever the hash is. A result of n or more is sent through again until it falls below n
+    ("cycle walking", Black & Rogaway, 2002), on average less than twice.
+
+    Parameters
+    ----------
+    n : int
+        How many numbers to permute, at most 2**62.
+    keys : ndarray of uint64, shape (rounds,)
+        Random words. Eight rounds mix well enough that no test here tells it from a shuffle.
+
+    Examples
+    --------
+    >>> keys = np.random.PCG64(0).random_raw(8)
+    >>> order = KeyedPermutation(10, keys)(np.arange(10))
+    >>> sorted(order.tolist()) == list(range(10))
+    True
+    """
+
+    def __init__(self, n: int, keys: NDArray[np.uint64]) -> None:
+        bits = max(n - 1, 1).bit_length()
+        self.n = n
+        self.keys = keys
+        self._low_bits = np.uint64(bits // 2)
+        self._low = np.uint64((1 << bits // 2) - 1)
+        self._high = np.uint64((1 << bits - bits // 2) - 1)
+
+    def __call__(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers at `places`, int64, of the same shape (batch,)."""
+        numbers = self._encrypt(places.astype(np.uint64))
+        outside = np.flatnonzero(numbers >= self.n)
+        while outside.size:
+            walked = self._encrypt(numbers[outside])
+            numbers[outside] = walked
+            outside = outside[walked >= self.n]
+        return numbers.astype(np.int64)
+
+    def _encrypt(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        low, high = numbers & self._low, numbers >> self._low_bits
+        for turn, key in enumerate(self.keys):
+            if turn % 2:
+                high ^= _hash(low, key) & self._high
+            else:
+                low ^= _hash(high, key) & self._low
+        return (high << self._low_bits) | low
+
+
+def _hash(numbers: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64 (Steele, Lea & Flood, 2014), keyed."""
+    mixed = numbers + key
+    for shift, factor in zip((np.uint64(30), np.uint64(27)), _MIX):
+        mixed ^= mixed >> shift
+        mixed *= factor
+    return mixed ^ (mixed >> _HALF)
+
+
+def scale(words: NDArray[np.uint64], high: int) -> NDArray[np.int64]:
+    """Random 64-bit words to whole numbers from 0 to high - 1: the upper half of words * high.
+
+    A float product would round: near 2**53 it can neither reach every number nor stay below `high`.
+    Here the chances differ by at most high / 2**64, relatively.
+    """
+    upper, lower = words >> _HALF, words & np.uint64(0xFFFFFFFF)
+    factor_upper, factor_lower = np.uint64(high >> 32), np.uint64(high & 0xFFFFFFFF)
+    middle = upper * factor_lower + (lower * factor_lower >> _HALF)
+    cross = lower * factor_upper + (middle & np.uint64(0xFFFFFFFF))
+    return (upper * factor_upper + (middle >> _HALF) + (cross >> _HALF)).astype(np.int64)

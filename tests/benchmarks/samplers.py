@@ -1,0 +1,258 @@
+"""Our samplers beside their peers, in one run, as ratios.
+
+    python tests/benchmarks/samplers.py                 # n = 10⁴, 10⁶, 10⁷
+    python tests/benchmarks/samplers.py 1e5 1e8         # other sizes
+
+PyTorch and cpprb or TorchRL are compared where they are installed: ``pip install torch cpprb``.
+Each case runs in a process of its own, so that its memory peak is its own. The ratio is the peer's
+time over ours: above 1, ours is faster.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from batchlab.samplers import PrioritizedSampler, RandomSampler, WeightedSampler
+
+BATCH = 128
+HAVE = {name for name in ("torch", "cpprb", "torchrl") if importlib.util.find_spec(name)}
+Case = Callable[[int], Callable[[], Any]]  # prepares for n, gives what is to be timed
+
+
+def weights_of(n: int) -> np.ndarray:
+    return np.random.default_rng(0).random(n) ** 2 + 1e-9
+
+
+def exhaust(iterable: Iterable[Any]) -> None:
+    for _ in iterable:
+        pass
+
+
+def ours_epoch(n: int) -> Callable[[], Any]:
+    weights = weights_of(n)
+    return lambda: exhaust(WeightedSampler(weights, BATCH))
+
+
+def torch_epoch(n: int) -> Callable[[], Any]:
+    import torch
+
+    weights = torch.from_numpy(weights_of(n))
+    return lambda: exhaust(torch.utils.data.WeightedRandomSampler(weights, n))
+
+
+def torch_batched_epoch(n: int) -> Callable[[], Any]:
+    import torch
+
+    weights = torch.from_numpy(weights_of(n))
+    data = torch.utils.data
+    return lambda: exhaust(data.BatchSampler(data.WeightedRandomSampler(weights, n), BATCH, False))
+
+
+def numpy_epoch(n: int) -> Callable[[], Any]:
+    weights, generator = weights_of(n), np.random.default_rng(0)
+    return lambda: generator.choice(n, n, p=weights / weights.sum())
+
+
+def ours_first(n: int) -> Callable[[], Any]:
+    weights = weights_of(n)
+    return lambda: next(iter(WeightedSampler(weights, BATCH)))
+
+
+def torch_first(n: int) -> Callable[[], Any]:
+    import torch
+
+    weights = torch.from_numpy(weights_of(n))
+    data = torch.utils.data
+    return lambda: next(
+        iter(data.BatchSampler(data.WeightedRandomSampler(weights, n), BATCH, False))
+    )
+
+
+def ours_without(n: int) -> Callable[[], Any]:
+    weights = weights_of(n)
+    return lambda: exhaust(WeightedSampler(weights, BATCH, replacement=False))
+
+
+def numpy_without(n: int) -> Callable[[], Any]:
+    weights, generator = weights_of(n), np.random.default_rng(0)
+    return lambda: generator.choice(n, n, replace=False, p=weights / weights.sum())
+
+
+def torch_without(n: int) -> Callable[[], Any]:
+    import torch
+
+    weights = torch.from_numpy(weights_of(n))
+    return lambda: exhaust(torch.utils.data.WeightedRandomSampler(weights, n, replacement=False))
+
+
+def ours_shuffle(n: int) -> Callable[[], Any]:
+    return lambda: exhaust(RandomSampler(n, BATCH))
+
+
+def numpy_shuffle(n: int) -> Callable[[], Any]:
+    def run() -> None:
+        order = np.random.default_rng(0).permutation(n)
+        exhaust(order[start : start + BATCH] for start in range(0, n, BATCH))
+
+    return run
+
+
+def torch_shuffle(n: int) -> Callable[[], Any]:
+    import torch
+
+    return lambda: exhaust(torch.utils.data.RandomSampler(range(n)))
+
+
+def losses_for(n: int) -> np.ndarray:
+    return np.abs(np.sin(np.arange(n, dtype=np.float32))) + np.float32(0.01)
+
+
+STEPS = 200  # sample + update, repeated
+
+
+def ours_prioritized(n: int) -> Callable[[], Any]:
+    sampler, losses = PrioritizedSampler(n, BATCH), losses_for(n)
+    exhaust(sampler)  # the first epoch is not prioritized
+    sampler.update(np.arange(n), losses)
+
+    def run() -> None:
+        for _, batch in zip(range(STEPS), forever(sampler)):
+            sampler.update(batch, losses[batch])
+
+    run()
+    return run
+
+
+def forever(sampler: Any) -> Iterable[np.ndarray]:
+    while True:
+        yield from sampler
+
+
+def cpprb_prioritized(n: int) -> Callable[[], Any]:
+    import cpprb
+
+    losses = losses_for(n)
+    buffer = cpprb.PrioritizedReplayBuffer(n, {"i": {"dtype": np.int64}}, alpha=0.6)
+    buffer.add(i=np.arange(n), priorities=losses)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            indices = buffer.sample(BATCH, beta=0.4)["indexes"]
+            buffer.update_priorities(indices, losses[indices])
+
+    return run
+
+
+def torchrl_prioritized(n: int) -> Callable[[], Any]:
+    import torch
+    from torchrl.data import LazyTensorStorage
+    from torchrl.data.replay_buffers.samplers import PrioritizedSampler as Peer
+
+    losses = torch.from_numpy(losses_for(n))
+    storage, sampler = LazyTensorStorage(n), Peer(n, 0.6, 0.4)
+    storage.set(range(n), torch.arange(n))
+    sampler.extend(torch.arange(n))
+    sampler.update_priority(torch.arange(n), losses)
+
+    def run() -> None:
+        for _ in range(STEPS):
+            indices = torch.as_tensor(sampler.sample(storage, BATCH)[0])
+            sampler.update_priority(indices, losses[indices])
+
+    return run
+
+
+def ours_huge(n: int) -> Callable[[], Any]:
+    return lambda: next(iter(RandomSampler(n, BATCH)))
+
+
+TABLE: list[tuple[str, Case, dict[str, Case], int]] = [
+    (
+        "weighted epoch, with replacement",
+        ours_epoch,
+        {"torch": torch_epoch, "torch, batches": torch_batched_epoch, "numpy": numpy_epoch},
+        10**8,
+    ),
+    ("first weighted batch", ours_first, {"torch": torch_first}, 10**8),
+    (
+        "weighted epoch, without replacement",
+        ours_without,
+        {"numpy": numpy_without, "torch": torch_without},
+        10**7,
+    ),
+    ("shuffled epoch", ours_shuffle, {"numpy": numpy_shuffle, "torch": torch_shuffle}, 10**8),
+    (
+        f"{STEPS} prioritized samples + updates",
+        ours_prioritized,
+        {"cpprb": cpprb_prioritized, "torchrl": torchrl_prioritized},
+        10**7,
+    ),
+]
+
+
+def measure(case: Case, n: int) -> tuple[float, float] | str:
+    """Seconds (the best of up to three) and the peak in MB, or why there are none."""
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_measure, args=(case, n, send))
+    process.start()
+    send.close()
+    try:
+        result = receive.recv()
+    except EOFError:
+        result = "died"
+    process.join()
+    return result
+
+
+def _measure(case: Case, n: int, send: Any) -> None:
+    try:
+        run = case(n)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        best, spent = float("inf"), 0.0
+        while spent < 3 and best > spent / 3:
+            start = time.perf_counter()
+            run()
+            best = min(best, time.perf_counter() - start)
+            spent += time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        send.send((best, (peak - before) / 1024))
+    except Exception as error:
+        send.send(f"{type(error).__name__}: {error}"[:60])
+
+
+def main(sizes: list[int]) -> None:
+    print(f"batch {BATCH}; MB: what the run added to the memory peak of its process")
+    print(f"{'':40}{'n':>8}{'ours ms':>10}{'MB':>6}  peer{'':14}{'ms':>10}{'MB':>6}{'ratio':>8}")
+    for name, case, peers, largest in TABLE:
+        for n in [size for size in sizes if size <= largest]:
+            ours = measure(case, n)
+            for peer, its_case in peers.items():
+                if peer in {"cpprb", "torchrl"} and peer not in HAVE:
+                    continue
+                if peer.startswith("torch") and "torch" not in HAVE:
+                    continue
+                theirs = measure(its_case, n)
+                print(f"{name:40}{n:8.0e}", end="")
+                if isinstance(ours, str) or isinstance(theirs, str):
+                    print(f"  ours: {ours}; {peer}: {theirs}")
+                    continue
+                (mine, memory), (its, its_memory) = ours, theirs
+                print(
+                    f"{mine * 1e3:10.2f}{memory:6.0f}  {peer:18}{its * 1e3:10.2f}{its_memory:6.0f}"
+                    f"{its / mine:7.1f}x",
+                    flush=True,
+                )
+    seconds, memory = measure(ours_huge, 10**9)
+    print(f"{'first shuffled batch':40}{1e9:8.0e}{seconds * 1e3:10.2f}{memory:6.0f}")
+
+
+if __name__ == "__main__":
+    main([int(float(size)) for size in sys.argv[1:]] or [10**4, 10**6, 10**7])

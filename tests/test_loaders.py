@@ -1,0 +1,329 @@
+"""One loader, the same batches for every loop; and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from batchlab import ClassBalancedSampler, Loader, RandomSampler, SequentialSampler
+from batchlab.backend import keras, tf
+
+N = 10
+X = np.arange(2.0 * N, dtype=np.float32).reshape(N, 2)
+Y = np.arange(N) % 2
+
+
+class OwnSampler:
+    """What a reader might write: a list of batches, again in every epoch."""
+
+    def __init__(self, *batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class ImportanceSampler(SequentialSampler):
+    def importance_weights(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return (1 / (1 + indices)).astype(np.float32)
+
+
+class Spy(keras.Model):
+    """A model that notes the first feature of every batch it is trained on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.seen: list[list[int]] = []
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.seen.append((data[0][:, 0].numpy() / 2).astype(int).tolist())
+        return super().train_step(data)
+
+
+def spy() -> Spy:
+    model = Spy()
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def rows(batches: Any) -> list[list[int]]:
+    """The sample numbers of array batches."""
+    return [(np.asarray(batch[0])[:, 0] / 2).astype(int).tolist() for batch in batches]
+
+
+def expected(epochs: int) -> list[list[int]]:
+    sampler = RandomSampler(N, 3, seed=1)
+    return [batch.tolist() for _ in range(epochs) for batch in sampler]
+
+
+def loader() -> Loader:
+    return Loader(X, Y, sampler=RandomSampler(N, 3, seed=1))
+
+
+# -- the same batches in the same order ----------------------------------------------------------
+
+
+def test_for_loop() -> None:
+    own = loader()
+    assert [row for _ in range(3) for row in rows(own)] == expected(3)
+
+
+@pytest.mark.parametrize("kind", [Loader.__iter__, Loader.as_dataset])
+def test_targets_belong_to_their_inputs(kind: Any) -> None:
+    for x, y in kind(loader()):
+        np.testing.assert_array_equal(y, (np.asarray(x)[:, 0] / 2).astype(int) % 2)
+
+
+def test_dataset() -> None:
+    dataset = loader().as_dataset()
+    assert [row for _ in range(3) for row in rows(dataset)] == expected(3)
+
+
+def test_model_fit() -> None:
+    """Keras fetches batches before the first epoch; none may be lost by that."""
+    model = spy()
+    model.fit(loader(), epochs=3, shuffle=False, verbose=0)
+    assert model.seen == expected(3)
+
+
+def test_model_fit_on_the_dataset() -> None:
+    model = spy()
+    model.fit(loader().as_dataset(), epochs=3, verbose=0)
+    assert model.seen == expected(3)
+
+
+def test_model_fit_twice_goes_on() -> None:
+    own, model = loader(), spy()
+    for _ in range(3):
+        model.fit(own, shuffle=False, verbose=0)
+    assert model.seen == expected(3)
+
+
+def test_model_fit_after_a_for_loop() -> None:
+    own, model = loader(), spy()
+    first = rows(own)
+    model.fit(own, shuffle=False, verbose=0)
+    assert first + model.seen == expected(2)
+
+
+class StopInTheMiddle(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+def test_model_fit_stopped_in_the_middle_then_fitted_again() -> None:
+    """The interrupted epoch is over: the next fit trains on whole epochs, the next ones."""
+    own, model = loader(), spy()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(own, epochs=2, shuffle=False, verbose=0, callbacks=[StopInTheMiddle()])
+    assert model.seen == expected(1)[:2]
+    model.seen.clear()
+    model.fit(own, epochs=2, shuffle=False, verbose=0)
+    assert model.seen == expected(3)[len(own) :]
+
+
+def test_length_and_representation() -> None:
+    assert len(loader()) == 4
+    assert repr(loader()).startswith("Loader(n=10, sampler=RandomSampler(n=10, batch_size=3")
+
+
+# -- shapes of data ------------------------------------------------------------------------------
+
+
+def test_dict_and_tuple_of_inputs() -> None:
+    data = Loader({"a": X, "b": X + 1}, (Y, Y + 1), sampler=SequentialSampler(N, 4))
+    for batches in (data, data.as_dataset()):
+        x, (first, second) = next(iter(batches))
+        assert set(x) == {"a", "b"}
+        np.testing.assert_array_equal(x["b"], X[:4] + 1)
+        np.testing.assert_array_equal(np.asarray(second) - np.asarray(first), np.ones(4))
+
+
+def test_dict_of_inputs_trains() -> None:
+    a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
+    model = keras.Model({"a": a, "b": b}, keras.layers.Dense(1)(keras.layers.Add()([a, b])))
+    model.compile("sgd", "mse")
+    data = Loader({"a": X, "b": X}, Y, sampler=SequentialSampler(N, 4))
+    assert np.isfinite(model.fit(data, shuffle=False, verbose=0).history["loss"]).all()
+
+
+def test_memory_mapped_arrays_stay_on_disk(tmp_path: Any) -> None:
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    data = Loader(mapped, Y, sampler=SequentialSampler(N, 4))
+    assert isinstance(data.x, np.memmap)
+    np.testing.assert_array_equal(next(iter(data))[0], X[:4])
+
+
+def test_plain_lists_of_rows_are_arrays() -> None:
+    data = Loader(X.tolist(), Y.tolist(), sampler=SequentialSampler(N, 4))
+    x, y = next(iter(data))
+    np.testing.assert_array_equal(x, X[:4])
+    np.testing.assert_array_equal(y, Y[:4])
+
+
+def test_tensors_are_arrays() -> None:
+    data = Loader(tf.constant(X), tf.constant(Y), sampler=SequentialSampler(N, 4))
+    np.testing.assert_array_equal(next(iter(data))[0], X[:4])
+
+
+# -- weights and feedback ------------------------------------------------------------------------
+
+
+def test_no_weights() -> None:
+    assert loader().weights(np.arange(3)) is None
+
+
+def test_sample_weights_times_importance_weights() -> None:
+    own = Loader(X, Y, sample_weight=np.arange(N), sampler=ImportanceSampler(N, 4))
+    for batches in (own, own.as_dataset()):
+        weights = next(iter(batches))[2]
+        assert np.asarray(weights).dtype == np.float32
+        np.testing.assert_allclose(weights, [0, 1 / 2, 2 / 3, 3 / 4], rtol=1e-6)
+
+
+def test_importance_weights_scale_the_loss_of_model_fit() -> None:
+    losses = []
+    for sampler in (SequentialSampler(N, N), ImportanceSampler(N, N)):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, trainable=False)])
+        model.set_weights([np.zeros((2, 1)), np.ones(1)])
+        model.compile("sgd", "mse")
+        data = Loader(X, np.zeros(N), sampler=sampler)
+        losses += model.fit(data, shuffle=False, verbose=0).history["loss"]
+    np.testing.assert_allclose(losses, [1, np.mean(1 / np.arange(1, N + 1))], rtol=1e-5)
+
+
+def test_update_reaches_a_sampler_that_listens() -> None:
+    class Listening(SequentialSampler):
+        def update(self, indices: Any, losses: Any) -> None:
+            self.heard = (indices, losses)
+
+    sampler = Listening(N, 4)
+    Loader(X, Y, sampler=sampler).update(np.arange(2), np.ones(2))
+    np.testing.assert_array_equal(sampler.heard[0], [0, 1])
+    Loader(X, Y, sampler=OwnSampler([0])).update(np.arange(2), np.ones(2))  # nobody listens
+
+
+# -- a sampler of one's own ----------------------------------------------------------------------
+
+
+def test_own_sampler_of_lists() -> None:
+    own = Loader(X, Y, sampler=OwnSampler([0, 1], [9]))
+    assert rows(own) == rows(own.as_dataset()) == [[0, 1], [9]]
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        ([0, 10], IndexError, "OwnSampler: index 10 at position 1 of the batch is out of range"),
+        ([0, 1, -1], IndexError, "index -1 at position 2"),
+        ([0.0, 1.0], TypeError, "whole numbers"),
+        ([True, False], TypeError, "dtype bool"),
+        ([], TypeError, "not empty"),
+        ([[0, 1]], TypeError, r"shape \(1, 2\)"),
+        (3, TypeError, r"shape \(\)"),
+        (["a"], TypeError, "whole numbers"),
+    ],
+)
+def test_bad_batch_of_an_own_sampler(batch: Any, error: type, message: str) -> None:
+    batches = iter(Loader(X, Y, sampler=OwnSampler([0, 1], batch)))
+    next(batches)
+    with pytest.raises(error, match=message):
+        next(batches)
+
+
+def test_fewer_batches_than_promised_are_an_error_in_fit() -> None:
+    class Short(OwnSampler):
+        def __len__(self) -> int:
+            return 3
+
+    with pytest.raises(IndexError, match=r"batch 1 was asked for, but .* had only 1"):
+        Loader(X, Y, sampler=Short([0, 1]))[1]
+
+
+# -- what a loader refuses -----------------------------------------------------------------------
+
+RAGGED = [[1.0, 2.0], [3.0]]
+STRINGS = np.array(["cat", "dog"] * 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (X, Y[:9], ValueError, "got 10 in x and 9 in y"),
+        (X[:0], Y[:0], ValueError, "at least one sample"),
+        (np.float32(1), Y, ValueError, r"shapes \[\(\)\]"),
+        ({"a": X, "b": X[:9]}, Y, ValueError, r"x must .* with shapes \[\(10, 2\), \(9, 2\)\]"),
+        (X, (Y, Y[:9]), ValueError, r"y must .* with shapes \[\(10,\), \(9,\)\]"),
+        ({}, Y, ValueError, "x must"),
+        ((), Y, ValueError, "x must"),
+        (X, STRINGS, TypeError, r"y must hold numbers.*np.unique\(y, return_inverse=True\)"),
+        (STRINGS, Y, TypeError, "x must hold numbers, got dtype <U3"),
+        (X.astype(object), Y, TypeError, "x must hold numbers, got dtype object"),
+        (X, np.arange(N).astype("datetime64[D]"), TypeError, "Convert it to float32"),
+        (X.astype(complex), Y, TypeError, "complex128"),
+        (None, Y, ValueError, "x must .* got NoneType"),
+        (X, None, ValueError, "y must .* got NoneType"),
+        (RAGGED, Y, ValueError, r"x must .* but its rows differ in shape"),
+        ({"a": RAGGED}, Y, ValueError, r"x\['a'\] must be an array"),
+        ([X, X + 1], Y, ValueError, "got 2 in x and 10 in y"),
+        (tf.data.Dataset.range(N), Y, ValueError, "x must .* got _RangeDataset"),
+    ],
+)
+def test_bad_data(x: Any, y: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        Loader(x, y, sampler=SequentialSampler(N, 4))
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (np.ones(9), ValueError, r"shape \(10,\), got \(9,\)"),
+        (np.ones((N, 1)), ValueError, r"got \(10, 1\)"),
+        (1.0, ValueError, r"got \(\)"),
+        ([1] * 9 + [np.nan], ValueError, r"sample_weight\[9\] is nan"),
+        ([np.inf] + [1] * 9, ValueError, r"sample_weight\[0\] is inf"),
+        (["a"] * N, TypeError, "sample_weight must hold numbers, got dtype <U1"),
+        ([None] * N, TypeError, "sample_weight must hold numbers, got dtype object"),
+    ],
+)
+def test_bad_sample_weight(weights: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        Loader(X, Y, sample_weight=weights, sampler=SequentialSampler(N, 4))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "error", "message"),
+    [
+        (None, TypeError, r"got NoneType.*RandomSampler\(10, batch_size=32\)"),
+        (32, TypeError, "got int"),
+        ((batch for batch in [[0]]), TypeError, "with a length, got generator"),
+        (SequentialSampler(9, 4), ValueError, "10 samples, but the sampler was made for 9"),
+        (ClassBalancedSampler([0, 1, 1], 2), ValueError, "made for 3"),
+        (RandomSampler, TypeError, "got RandomSampler"),
+        ("random", TypeError, "got str"),
+    ],
+)
+def test_bad_sampler(sampler: Any, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        Loader(X, Y, sampler=sampler)
+
+
+def test_refused_data_leaves_the_sampler_where_it_was() -> None:
+    sampler = RandomSampler(N, 3, seed=1)
+    state = sampler.state_dict()
+    with pytest.raises(ValueError, match="Loader"):
+        Loader(X, Y[:9], sampler=sampler)
+    assert sampler.state_dict() == state

@@ -1,0 +1,236 @@
+"""The command ``batchlab``: a real server, real folders, a real wheel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from batchlab import __main__ as cli
+from batchlab import __version__
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOK = cli.FIRST_NOTEBOOK
+
+
+def python(*words: str, cwd: Path, path: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    """Run this Python elsewhere, with the `batchlab` of `path`."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@contextmanager
+def running(cwd: Path, *words: str, path: Path = REPOSITORY) -> Iterator[tuple[str, list[str]]]:
+    """The command as a running server: its URL, and what it printed before. Ends it by Ctrl-C."""
+    kinds = ("config", "data", "runtime")
+    private = {f"JUPYTER_{kind.upper()}_DIR": str(cwd / f".{kind}") for kind in kinds}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchlab", "--no-browser", *words],
+        cwd=cwd,
+        env={**os.environ, **private, "PYTHONPATH": str(path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(180, process.kill)
+    watchdog.start()
+    try:
+        printed = []
+        for line in process.stdout:
+            if found := re.match(r"JupyterLab: (http://\S+)", line):
+                yield found[1], printed
+                break
+            printed.append(line.rstrip())
+        else:
+            raise AssertionError(f"the server did not start: {process.stderr.read()}")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        assert "Traceback" not in errors
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and text of a page."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def server_and_token(url: str) -> tuple[str, str]:
+    server, _, token = re.fullmatch(r"(http://[^/]+)/(.*)\?token=(\w+)", url).groups()
+    return server, token
+
+
+@pytest.fixture
+def folder_with_edits(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / NOTEBOOK).write_text("my own edits")
+    return folder
+
+
+def test_version_needs_no_tensorflow(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; sys.modules['jupyterlab'] = None\n"
+        "import batchlab.__main__ as cli; cli.main(['--version'])"
+    )
+    result = python("-c", code, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, f"batchlab {__version__}\n"), result.stderr
+
+
+def test_server_in_a_clone_serves_its_notebooks_in_place(tmp_path: Path) -> None:
+    with running(tmp_path) as (url, printed):
+        server, token = server_and_token(url)
+        assert printed == []
+        assert url.startswith(f"{server}/lab/tree/{NOTEBOOK}?")
+        assert get(f"{server}/api/contents/{NOTEBOOK}")[0] == 403  # no token, no notebook
+        assert get(f"{server}/api/contents/{NOTEBOOK}?token={token}")[0] == 200
+        assert get(url)[0] == 200
+        # Loopback only: a server on all interfaces would answer here too.
+        port = int(server.rsplit(":", 1)[1])
+        with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.2", port), 5):
+            pass
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+
+
+def test_port_and_folder(folder_with_edits: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with running(folder_with_edits, "--port", str(port), "--dir", ".") as (url, printed):
+        server, token = server_and_token(url)
+        assert server.endswith(f":{port}")
+        assert "my own edits" in get(f"{server}/files/{NOTEBOOK}?token={token}")[1]
+    assert f".: kept as they are: {NOTEBOOK}" in printed
+
+
+def test_copy_never_overwrites(folder_with_edits: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "images").mkdir(parents=True)
+    (source / ".ipynb_checkpoints").mkdir()
+    for name in (NOTEBOOK, "02_new.ipynb", "images/a.png", ".ipynb_checkpoints/02_new.ipynb"):
+        (source / name).write_text(f"original {name}")
+    copied, kept = cli._copy_new_files(source, folder_with_edits)
+    assert copied == ["02_new.ipynb", str(Path("images/a.png"))]
+    assert kept == [NOTEBOOK]
+    assert (folder_with_edits / NOTEBOOK).read_text() == "my own edits"
+    assert (folder_with_edits / "images/a.png").read_text() == "original images/a.png"
+    assert cli._copy_new_files(source, folder_with_edits)[0] == []
+    assert not (folder_with_edits / ".ipynb_checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--port", "0"], "must be a whole number from 1 to 65535, got '0'"),
+        (["--port", "65536"], "got '65536'"),
+        (["--port", "-1"], "--port"),
+        (["--port", "8888.0"], "got '8888.0'"),
+        (["--port", "x"], "got 'x'"),
+        (["--dir", __file__], "is a file"),
+        (["--dir", f"{__file__}/below"], "below"),
+        (["--directory-of-notebooks"], "unrecognized arguments"),
+    ],
+)
+def test_bad_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_port_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit):
+            cli.main(["--port", str(port)])
+    reason = os.strerror(errno.EADDRINUSE)
+    assert f"port {port} cannot be used ({reason})" in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write everywhere, so pretend
+    with pytest.raises(SystemExit):
+        cli.main(["--dir", str(tmp_path / "locked")])
+    error = capsys.readouterr().err
+    assert "Permission denied" in error
+    assert "locked" in error
+
+
+def test_jupyterlab_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    monkeypatch.setitem(sys.modules, "jupyterlab.labapp", None)
+    with pytest.raises(SystemExit):
+        cli.main(["--dir", str(tmp_path / "new")])
+    assert 'pip install "batchlab[lab]"' in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()  # nothing is copied that cannot be opened
+
+
+def test_installed_wheel_outside_the_repository(tmp_path: Path) -> None:
+    command = ["-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    built = python(*command, cwd=REPOSITORY)
+    assert built.returncode == 0, built.stderr
+    site = tmp_path / "site"
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:  # what pip does with a pure Python wheel
+        archive.extractall(site)
+    (entry_points,) = site.glob("*.dist-info/entry_points.txt")
+    assert "batchlab = batchlab.__main__:main" in entry_points.read_text()
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    where = python("-c", "import batchlab; print(batchlab.__file__)", cwd=elsewhere, path=site)
+    assert where.stdout.startswith(str(site)), where.stderr
+    before = {path: path.read_bytes() for path in site.rglob("*.ipynb")}
+    assert {path.name for path in before} == {
+        path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb")
+    }
+    with running(elsewhere, path=site) as (url, printed):
+        server, token = server_and_token(url)
+        assert get(f"{server}/api/contents/{NOTEBOOK}?token={token}")[0] == 200
+    assert any("copied" in line and NOTEBOOK in line for line in printed)
+    mine = elsewhere / "batchlab-notebooks" / NOTEBOOK
+    assert mine.read_bytes() == (site / "batchlab/notebooks" / NOTEBOOK).read_bytes()
+
+    mine.write_text("my own edits")
+    with running(elsewhere, path=site):
+        pass
+    assert mine.read_text() == "my own edits"
+    assert {path: path.read_bytes() for path in before} == before
