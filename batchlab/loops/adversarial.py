@@ -77,7 +77,8 @@ class Adversarial:
     def check_loader(self, loader: Loader) -> None:
         """Refuse data that cannot be moved, or that lie outside the clip range already."""
         low, high = self.clip
-        leaves = [leaf for leaf in keras.tree.flatten(loader.x) if leaf.dtype.kind == "f"]
+        floats = (leaf for leaf in keras.tree.flatten(loader.x) if leaf.dtype.kind == "f")
+        leaves = [np.asarray(leaf) for leaf in floats]
         if not leaves:
             raise TypeError(
                 "Adversarial: no input is of a float dtype, so there is nothing to move. "

@@ -172,9 +172,7 @@ def _variables(model: keras.Model) -> list[Any]:
 
 def _signature(model: keras.Model) -> list[list[Any]]:
     """Name, shape and dtype of every variable; Keras numbers layers anew for every model."""
-    return [
-        [re.sub(r"_\d+(?=_|$)", "", v.name), list(v.shape), v.dtype] for v in _variables(model)
-    ]
+    return [[re.sub(r"_\d+(?=_|$)", "", v.name), list(v.shape), v.dtype] for v in _variables(model)]
 
 
 def _check_same_variables(saved: list[list[Any]], own: list[list[Any]]) -> None:

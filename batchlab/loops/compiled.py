@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -89,14 +90,16 @@ class CompiledSteps:
         self.loader = loader
         self.step = 0
         leaves = keras.tree.flatten((loader.x, loader.y))
-        self._sample_bytes = sum(leaf.nbytes // leaf.shape[0] for leaf in leaves)
-        memory_mapped = any(isinstance(leaf, np.memmap) for leaf in leaves)
-        self.streamed = memory_mapped or self._sample_bytes * loader.n > resident_limit
+        self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
+        too_large = self._sample_bytes * loader.n > resident_limit
+        self.streamed = too_large or any(map(_memory_mapped, leaves))
         build(model, loader)
         self.program = _program(model, self.streamed, selection, adversarial, jit_compile)
         self._resident = None
         if not self.streamed:
-            self._resident = keras.tree.map_structure(tf.constant, (loader.x, loader.y))
+            self._resident = keras.tree.map_structure(
+                lambda array: tf.constant(np.asarray(array)), (loader.x, loader.y)
+            )
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
@@ -166,6 +169,11 @@ class CompiledSteps:
         losses, totals, *kept = (output.numpy()[:count] for output in outputs)
         indices = kept[0] if kept else group.indices[:count]
         return Result(indices, losses, totals, 0 if selection is None else size)
+
+
+def _memory_mapped(array: Any) -> bool:
+    sources = getattr(array, "arrays", [array])  # a loader of several sources lays them end to end
+    return any(isinstance(source, np.memmap) for source in sources)
 
 
 def _program(model: keras.Model, *options: Any) -> Program:

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from batchlab import Loader, PoolSelection, RandomSampler, train
+from batchlab import CompiledSteps, Loader, PoolSelection, RandomSampler, train
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
 
@@ -72,3 +72,19 @@ def test_pools_of_streamed_data():
     ]
     for one, two in zip(histories[0].indices, histories[1].indices):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("memory_mapped", [False, True])
+def test_several_sources_are_resident_unless_one_is_memory_mapped(memory_mapped, tmp_path):
+    x, y = data("dense")
+    first = x[:10]
+    if memory_mapped:
+        np.save(tmp_path / "x.npy", first)
+        first = np.load(tmp_path / "x.npy", mmap_mode="r")
+    sources = {"a": (first, y[:10]), "b": (x[10:], y[10:])}
+    joined = Loader.from_sources(sources, sampler=RandomSampler(N, 12, seed=3))
+    assert CompiledSteps(model("dense"), joined).streamed == memory_mapped
+    nets = [model("dense"), model("dense")]
+    for net, source in zip(nets, (joined, loader())):
+        train(net, source, 2, verbose=0, jit_compile=False)
+    assert_same_weights(*nets)
