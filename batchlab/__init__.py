@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     from batchlab.samplers import (
         ClassBalancedSampler,
         CurriculumSampler,
-        MPerClassSampler,
         MixtureSampler,
+        MPerClassSampler,
         PrioritizedSampler,
         RandomSampler,
         RankSampler,
