@@ -17,6 +17,7 @@ from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build
+from batchlab.samplers import Sampler
 from batchlab.samplers.validation import check_indices
 
 # Steps per call at most. A call costs about half a millisecond on the host, so 512 make that
@@ -111,10 +112,21 @@ class CompiledSteps:
     ) -> Iterator[Group]:
         """Prepare `batches` for :meth:`run`: those of one size together, at most `most`."""
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
-        for size, rows in itertools.groupby(batches, key=len):
+        for size, rows in itertools.groupby(self._weighed(batches), key=lambda row: len(row[0])):
             limit = min(self.capacity(size), most or CAPACITY)
-            while matrix := list(itertools.islice(rows, limit)):
-                yield self._group(matrix)
+            while group := list(itertools.islice(rows, limit)):
+                yield self._group(*zip(*group))
+
+    def _weighed(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Any, Any]]:
+        """Every batch with its weights, which are asked for as soon as it is drawn."""
+        sampler = self.loader.sampler
+        own = getattr(type(sampler), "importance_weights", Sampler.importance_weights)
+        if self.loader.sample_weight is None and own is Sampler.importance_weights:
+            yield from ((row, None) for row in batches)
+            return
+        for row in batches:
+            indices = check_indices(row, self.loader.n, type(sampler).__name__)
+            yield indices, self.loader.weights(indices)
 
     def capacity(self, size: int) -> int:
         """Steps per call at most, for batches of `size`."""
@@ -122,14 +134,12 @@ class CompiledSteps:
             return CAPACITY
         return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
 
-    def _group(self, rows: list[NDArray[np.int64]]) -> Group:
+    def _group(self, rows: tuple[Any, ...], weights: tuple[Any, ...]) -> Group:
         matrix = self._checked(rows)
-        weights: tuple[tf.Tensor, ...] = ()
-        if self.loader.weights(matrix[0]) is not None:
-            weights = (self._padded(np.stack([self.loader.weights(row) for row in matrix])),)
-        return Group(matrix, weights, self._resident or self._stream(matrix))
+        factors = () if weights[0] is None else (self._padded(np.stack(weights)),)
+        return Group(matrix, factors, self._resident or self._stream(matrix))
 
-    def _checked(self, rows: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    def _checked(self, rows: tuple[Any, ...]) -> NDArray[np.int64]:
         """`rows` as a matrix, every index one of the data's."""
         owner = type(self.loader.sampler).__name__
         matrix = np.asarray(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -164,7 +164,7 @@ def train(
 class _Block:
     """Batches that are drawn together, and the sampler's state after them if it is to be saved."""
 
-    groups: Iterable[Group]
+    groups: list[Group]
     save: bool
     sampler_state: dict[str, Any] | None
 
@@ -227,17 +227,15 @@ class _Run:
         drawn = self.history.steps
         # After Ctrl-C nothing more is drawn, and what was drawn is trained on.
         while not interrupt.pressed:
-            rows = list(itertools.islice(batches, self.lag if self.listening else self.size))
-            if not rows:
+            some = itertools.islice(batches, self.lag if self.listening else self.size)
+            groups = list(self.steps.groups(some, most=self.fixed_size))
+            if not groups:
                 return
-            save = self.checkpoints.due(drawn, drawn + len(rows))
-            drawn += len(rows)
-            groups = self.steps.groups(rows, most=self.fixed_size)
-            if self.listening:  # its state is complete when it has heard of the block
-                yield _Block(groups, save, None)
-            else:
-                state = self.loader.sampler.state_dict() if save else None
-                yield _Block(list(groups), save, state)
+            before, drawn = drawn, drawn + sum(len(group.indices) for group in groups)
+            save, state = self.checkpoints.due(before, drawn), None
+            if save and not self.listening:  # one that listens is asked when it has heard of them
+                state = self.loader.sampler.state_dict()
+            yield _Block(groups, save, state)
 
     def _train(self, group: Group) -> None:
         before = [tf.identity(v) for v in self._state()] if self.restore_on_nan else []

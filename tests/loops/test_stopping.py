@@ -56,9 +56,9 @@ class InterruptAt(Sampler):
     """Presses Ctrl-C while a certain batch is drawn."""
 
     def draw(self, size):
-        if self._drawn == 8 and self.epoch == 1:
+        if self.position == 8 and self.epoch == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return np.arange(self._drawn, self._drawn + size)
+        return np.arange(self.position, self.position + size)
 
 
 @pytest.mark.parametrize("memory_mapped", [False, True])
