@@ -9,7 +9,7 @@ import numpy as np
 
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
-from batchlab.loops.selection import gumbel
+from batchlab.loops.noise import uniforms
 from batchlab.samplers.parameters import Parameter
 
 
@@ -149,15 +149,14 @@ class Adversarial:
 
 
 def _random_start(leaf: tf.Tensor, step: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
-    seed = tf.stack([tf.cast(step, tf.int32), 1])
-    uniform = tf.random.stateless_uniform(tf.shape(leaf), seed, -1.0, 1.0, alg="philox")
-    return tf.cast(epsilon * uniform, leaf.dtype)
+    within = 2.0 * tf.reshape(uniforms(tf.size(leaf), step, 1), tf.shape(leaf)) - 1.0
+    return tf.cast(epsilon * within, leaf.dtype)
 
 
 def _drawn_share(size: tf.Tensor, ratio: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
     """Which samples are made adversarial, bool (batch,)."""
     count = tf.cast(tf.round(ratio * tf.cast(size, tf.float32)), tf.int32)
-    return tf.argsort(tf.argsort(gumbel((size,), step))) < count
+    return tf.argsort(tf.argsort(uniforms(size, step, 0))) < count
 
 
 def _along(chosen: tf.Tensor, leaf: tf.Tensor) -> tf.Tensor:

@@ -94,8 +94,7 @@ class CompiledSteps:
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit
         self.streamed = too_large or any(map(_memory_mapped, leaves))
-        build(model, loader)
-        self.program = _program(model, self.streamed, selection, adversarial, jit_compile)
+        self.program = _program(model, loader, self.streamed, selection, adversarial, jit_compile)
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -186,12 +185,13 @@ def _memory_mapped(array: Any) -> bool:
     return any(isinstance(source, np.memmap) for source in sources)
 
 
-def _program(model: keras.Model, *options: Any) -> Program:
+def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
     """The model's program for these options; kept with the model, so that it compiles once."""
     # compile() makes a new loss tracker: a program belongs to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     key = (model._loss_tracker, *options)
     kept = model.__dict__.get("_batchlab_program")
     if kept is None or kept[0] != key:
+        build(model, loader)
         kept = model.__dict__["_batchlab_program"] = (key, Program(model, *options))
     return kept[1]

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
+from batchlab.loops.noise import gumbel
 from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
 from batchlab.samplers.parameters import Parameter
 
@@ -113,7 +114,7 @@ class PoolSelection:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             if self.score == "gradient_norm":
                 # Something must be watched for the tape to see the outputs' own gradients.
-                tape.watch(model.trainable_variables)
+                tape.watch([variable.value for variable in model.trainable_variables])
             y_pred = model(x, training=False)
             losses = sample_losses(y, y_pred)
         scores = losses
@@ -130,21 +131,13 @@ class PoolSelection:
         """Numbers whose largest are a draw without replacement (Gumbel-top-k)."""
         if self.draw == "percentile":
             scores = tf.cast(tf.argsort(tf.argsort(scores)) + 1, tf.float32)
-        return self.beta * tf.math.log(tf.maximum(scores, 1e-12)) + gumbel(tf.shape(scores), step)
+        return self.beta * tf.math.log(tf.maximum(scores, 1e-12)) + gumbel(tf.size(scores), step)
 
     def __repr__(self) -> str:
         return (
             f"PoolSelection(keep={self.keep}, pool={self.pool}, score={self.score!r}, "
             f"draw={self.draw!r}, beta={self.beta})"
         )
-
-
-def gumbel(shape: Any, step: tf.Tensor) -> tf.Tensor:
-    """Gumbel noise of step number `step`: the same in every loop, graph and XLA alike."""
-    seed = tf.stack([tf.cast(step, tf.int32), 0])
-    # With the algorithm named, devices and compilers agree on the numbers.
-    uniforms = tf.random.stateless_uniform(shape, seed, minval=1e-7, alg="philox")
-    return -tf.math.log(-tf.math.log(uniforms))
 
 
 def _gradient_norms(tape: Any, losses: tf.Tensor, y_pred: Any) -> tf.Tensor:

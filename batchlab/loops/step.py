@@ -121,7 +121,7 @@ class _Unreduced(keras.losses.Loss):
     """Another loss, without its reduction; dtypes and masks stay Keras's business."""
 
     def __init__(self, loss: keras.losses.Loss) -> None:
-        super().__init__(reduction=None, dtype=loss.dtype)
+        super().__init__(loss.name, reduction=None, dtype=loss.dtype)
         self.call = loss.call
 
 

@@ -3,6 +3,7 @@
     python tests/benchmarks/loops.py                        # all tasks
     python tests/benchmarks/loops.py dense-10k conv         # some of them
     python tests/benchmarks/loops.py mapped --gigabytes 1   # less of the disk
+    python tests/benchmarks/loops.py --cpu-time             # on a machine that is busy otherwise
 
 PyTorch and JAX are compared where they are installed (``pip install torch jax``). Every contender
 is warmed up, so that compiling is not in its time, and then timed several times, all of them in
@@ -277,26 +278,28 @@ def contenders(name: str, task: Task) -> Iterator[tuple[str, Callable[[], Epoch]
     yield "ours prioritized, lag 64", lambda: ours(task, 64)
 
 
-def measure(name: str, task: Task) -> dict[str, float]:
+def measure(name: str, task: Task, clock: Callable[[], float]) -> dict[str, float]:
     """Microseconds a step of every contender, printed with its first call in seconds."""
     runs, times = {}, {}
     for who, make in contenders(name, task):
-        start = time.perf_counter()
+        start = clock()
         runs[who] = make()
         runs[who](1)
-        first = time.perf_counter() - start
-        start = time.perf_counter()
-        runs[who](1)
-        second = time.perf_counter() - start
-        epochs = max(1, round(SECONDS / second))
+        first = clock() - start
+        epochs, taken = 1, 0.0
+        while taken < SECONDS:
+            start = clock()
+            runs[who](epochs)
+            taken = clock() - start
+            epochs *= 2
         times[who] = []
-        print(f"  {who}: first call {first:.1f} s, {first - second:.1f} s of it once", flush=True)
-        runs[who] = (runs[who], epochs)
+        print(f"  {who}: first call {first:.1f} s", flush=True)
+        runs[who] = (runs[who], epochs // 2)
     for _ in range(ROUNDS):
         for who, (run, epochs) in runs.items():
-            start = time.perf_counter()
+            start = clock()
             steps = run(epochs)
-            times[who].append((time.perf_counter() - start) / steps * 1e6)
+            times[who].append((clock() - start) / steps * 1e6)
     return {who: min(rounds) for who, rounds in times.items()}
 
 
@@ -318,7 +321,9 @@ def main() -> None:
     names = ("dense-100", "dense-10k", "dense-100k", "conv", "mlp", "mapped")
     parser.add_argument("tasks", nargs="*", default=names, metavar=f"{{{','.join(names)}}}")
     parser.add_argument("--gigabytes", type=float, default=4.0, help="size of the mapped data")
+    parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu_time else time.perf_counter
     if unknown := set(options.tasks) - set(names):
         parser.error(f"no such task: {', '.join(sorted(unknown))}")
     for name in options.tasks:
@@ -332,7 +337,7 @@ def main() -> None:
                 "mapped": lambda where=directory: mapped_task(where, options.gigabytes),
             }[name]()
             print(f"{name}: {len(task.x)} samples, {task.steps} steps an epoch")
-            report(name, measure(name, task))
+            report(name, measure(name, task, clock))
 
 
 if __name__ == "__main__":

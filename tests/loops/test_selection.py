@@ -112,7 +112,7 @@ def test_sample_losses_are_those_of_evaluate():
     ("message", "arguments"),
     [
         ("keep must be from 1 to 12, got 13", {"keep": 13}),
-        ("pool must be at least 1", {"pool": 0}),
+        ("pool must be 1 or more", {"pool": 0}),
         ("score must be one of", {"score": "entropy"}),
         ("draw must be one of", {"draw": "best"}),
         ("beta", {"beta": -1.0}),

@@ -43,7 +43,8 @@ def test_layers_that_stay_in_the_graph_on_a_cpu(layer):
 
 def test_an_operation_that_xla_lacks_is_named_and_the_graph_takes_over():
     def metric(y, y_pred):
-        return tf.numpy_function(lambda values: np.float32(values.mean()), [y_pred], tf.float32)
+        mean = tf.numpy_function(lambda values: np.float32(values.mean()), [y_pred], tf.float32)
+        return tf.ensure_shape(mean, ())
 
     nets = [model("dense", metrics=[metric]) for _ in range(2)]
     with pytest.warns(UserWarning, match=r"XLA cannot compile PyFunc, .* jit_compile=False"):
