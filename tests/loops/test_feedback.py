@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -35,14 +37,14 @@ def test_every_loss_comes_back_in_order_before_more_than_lag_batches_are_drawn(l
 
         def draw(self, size):
             self.drawn += 1
-            self.most = max(self.most, self.drawn - len(self.told))
+            self.most = max(self.most, self.drawn - sum(map(len, self.told)) // 4)
             return super().draw(size)
 
     sampler = Counting(N, 4)
     history = train(
         model("dense"), loader(sampler=sampler), 2, verbose=0, lag=lag, jit_compile=False
     )
-    assert sampler.told == [row.tolist() for row in history.indices]
+    assert list(itertools.chain(*sampler.told)) == np.concatenate(history.indices).tolist()
     assert sampler.most == min(lag, 7)  # an epoch is 7 batches, and nothing is drawn beyond it
 
 
