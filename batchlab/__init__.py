@@ -1,8 +1,8 @@
 """Choose by hand which samples go into each training batch, and see what the choice does.
 
-The rooms, in the way of the data: ``samplers`` (indices), ``loaders`` (arrays), ``loops``
-(training), ``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live
-panel).
+The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
+``loaders`` (arrays), ``loops`` (training),
+``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import html
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -59,7 +60,9 @@ class SamplerReport:
     @property
     def warnings(self) -> list[str]:
         """The messages of what is probably not what was meant."""
-        return [f"{each.topic}: {each.message}" for each in self.findings if each.level == "warning"]
+        return [
+            f"{each.topic}: {each.message}" for each in self.findings if each.level == "warning"
+        ]
 
     def _title(self) -> str:
         faults, warnings = len(self.faults), len(self.warnings)
@@ -247,7 +250,7 @@ def _indices(subject: _Subject) -> Iterator[Finding]:
         wrong = joined[(joined < 0) | (joined >= n)]
         if wrong.size:
             raise _Unusable(
-                f"index {wrong[0]} came in epoch {number}, but there are {n} samples, numbered from "
+                f"index {wrong[0]} came in epoch {number}, but the {n} samples are numbered from "
                 f"0 to {n - 1}. (Negative indices would silently count from the end.)"
             )
     yield Finding("passed", topic, f"all from 0 to {n - 1}, in {len(subject.epochs)} epochs.")
@@ -261,7 +264,9 @@ def _batch_sizes(subject: _Subject) -> Iterator[Finding]:
     sizes = {batch.size for epoch in subject.epochs for batch in epoch[:-1]}
     if len(sizes) > 1 and not getattr(subject.original, "_schedules", {}):
         found = ", ".join(map(str, sorted(sizes)))
-        yield Finding("warning", topic, f"within an epoch they vary ({found}): small ones weigh more.")
+        yield Finding(
+            "warning", topic, f"within an epoch they vary ({found}): small ones weigh more."
+        )
     else:
         last = {epoch[-1].size for epoch in subject.epochs}
         yield Finding("passed", topic, f"{sizes or last}, the last of an epoch {last}.")
@@ -306,7 +311,9 @@ def _duplicates(subject: _Subject) -> Iterator[Finding]:
     in_batch = sum(b.size - np.unique(b).size for epoch in subject.epochs for b in epoch)
     in_epoch = sum(epoch.size - np.unique(epoch).size for epoch in subject.joined)
     coverage = np.mean([np.unique(epoch).size / subject.n for epoch in subject.joined])
-    seen = f"{in_batch} within batches and {in_epoch} within epochs, of {len(subject.joined)} epochs"
+    seen = (
+        f"{in_batch} within batches and {in_epoch} within epochs, of {len(subject.joined)} epochs"
+    )
     if in_epoch and getattr(subject.original, "replacement", True) is False:
         yield Finding("fault", topic, f"{seen}, although replacement is False.")
     elif in_epoch and 0.85 < coverage < 1 and subject.joined[0].size <= subject.n:
@@ -381,16 +388,16 @@ def _first_draws(pairs: list[tuple[NDArray[np.float64], int]]) -> Iterator[Findi
     noise = np.random.default_rng(0).random(len(pairs))
     places = []
     for (chances, came), part in zip(pairs, noise):
-        below = (chances < chances[came]) | ((chances == chances[came]) & (np.arange(chances.size) < came))
+        below = (chances < chances[came]) | (
+            (chances == chances[came]) & (np.arange(chances.size) < came)
+        )
         places.append(chances[below].sum() + part * chances[came])
     bins = np.clip((np.array(places) * 8).astype(int), 0, 7)
     counts = np.bincount(bins, minlength=8)
     yield _chi_square(counts, np.full(8, len(pairs) / 8), "probabilities before each batch")
 
 
-def _chi_square(
-    observed: NDArray[Any], expected: NDArray[np.float64], topic: str
-) -> Finding:
+def _chi_square(observed: NDArray[Any], expected: NDArray[np.float64], topic: str) -> Finding:
     kept = expected > 0
     freedom = int(kept.sum()) - 1
     if freedom < 1:
@@ -401,7 +408,7 @@ def _chi_square(
     normal = ((value / freedom) ** (1 / 3) - (1 - spread)) / np.sqrt(spread)
     numbers = f"chi-square {value:.1f} with {freedom} degrees of freedom"
     if normal > _LIMIT:
-        message = f"what came does not follow what was stated ({numbers}; false alarms: one in a million)."
+        message = f"what came does not follow what was stated ({numbers}; by chance: 1 in 10⁶)."
         return Finding("fault", topic, message)
     return Finding("passed", topic, f"what came agrees with what was stated ({numbers}).")
 
@@ -425,7 +432,7 @@ def _class_mix(subject: _Subject) -> Iterator[Finding]:
 def _seeds_and_epochs(subject: _Subject) -> Iterator[Finding]:
     joined = subject.joined
     ordered = np.array_equal(joined[0], np.arange(joined[0].size))
-    same = [np.array_equal(one, two) for one, two in zip(joined, joined[1:])]
+    same = [np.array_equal(one, two) for one, two in itertools.pairwise(joined)]
     if ordered and all(same):
         yield Finding("note", "epochs", "samples always come in the order of the data, unshuffled.")
         return
@@ -439,7 +446,9 @@ def _seeds_and_epochs(subject: _Subject) -> Iterator[Finding]:
         )
         yield Finding("fault", "epochs", message)
     elif subject.permutes and _shared_steps(joined[0], joined[1]) > 0.5:
-        yield Finding("fault", "epochs", "an epoch follows the one before, only shifted or cut anew.")
+        yield Finding(
+            "fault", "epochs", "an epoch follows the one before, only shifted or cut anew."
+        )
     else:
         yield Finding("passed", "epochs", "no two in a row are alike.")
     if not subject.can_be_copied:
@@ -466,7 +475,9 @@ def _other_seed(subject: _Subject) -> Iterator[Finding]:
     other = subject.fresh()
     other.seed = other.seed + 1
     epochs = [np.concatenate(read_epoch(other)) for _ in range(2)]
-    if np.array_equal(epochs[0], subject.joined[0]) and np.array_equal(epochs[1], subject.joined[1]):
+    if np.array_equal(epochs[0], subject.joined[0]) and np.array_equal(
+        epochs[1], subject.joined[1]
+    ):
         yield Finding("fault", "seed", "another seed gives the same batches: it is not used.")
     elif np.array_equal(epochs[0], subject.joined[1]):
         message = (
@@ -480,7 +491,7 @@ def _other_seed(subject: _Subject) -> Iterator[Finding]:
 
 def _global_state(subject: _Subject) -> Iterator[Finding]:
     def states() -> tuple[Any, ...]:
-        name, keys, *place = np.random.get_state()
+        name, keys, *place = np.random.get_state()  # noqa: NPY002 (looked at, not used)
         return name, keys.tobytes(), *place, random.getstate()
 
     before, runner = states(), subject.fresh()
@@ -514,7 +525,7 @@ def _state(subject: _Subject) -> Iterator[Finding]:
     if not hasattr(subject.original, "state_dict") or not subject.can_be_copied:
         yield Finding("note", topic, "cannot be saved and resumed.")
         return
-    whole = read_epoch(subject.fresh()) + [np.array([-1])]
+    whole = [*read_epoch(subject.fresh()), np.array([-1])]
     half = max(1, (len(whole) - 1) // 2)
     runner = subject.fresh()
     epoch = iter(runner)
@@ -534,7 +545,9 @@ def _state(subject: _Subject) -> Iterator[Finding]:
     resumed.load_state_dict(json.loads(saved))
     rest = read_epoch(resumed)
     if len(rest) == len(whole) - 1 - half and all(map(np.array_equal, rest, whole[half:])):
-        yield Finding("passed", topic, "resumes in the middle of an epoch with the very next batch.")
+        yield Finding(
+            "passed", topic, "resumes in the middle of an epoch with the very next batch."
+        )
     else:
         message = f"a sampler resumed after {half} batches does not go on with batch {half}."
         if rest and np.array_equal(rest[0], whole[0]):
@@ -585,7 +598,9 @@ def _importance(runner: Any) -> Iterator[Finding]:
         return
     weights = np.asarray(weights)
     fine = weights.shape == batch.shape and np.isfinite(weights).all() and (weights > 0).all()
-    level, says = ("passed", "one positive factor") if fine else ("fault", "not one positive factor")
+    level, says = (
+        ("passed", "one positive factor") if fine else ("fault", "not one positive factor")
+    )
     yield Finding(level, "importance weights", f"{says} per sample of the batch.")
 
 

@@ -140,7 +140,7 @@ def visits(histories: Mapping[str, History], title: str = "Visits per sample") -
     for axes, colour, (name, history) in zip(plots, PALETTE, histories.items()):
         axes.hist(history.visits, np.arange(most + 2) - 0.5, color=colour, rwidth=0.9)
         tidy(axes, f"{title}: {name}", "times chosen", "samples")
-        words.append(f"{name}: {1 - history.coverage:.0%} never, most {history.visits.max()} times")
+        words.append(f"{name}: {1 - history.coverage:.0%} never, at most {history.visits.max()}×")
     figure.alt = f"{title}. " + "; ".join(words) + "."
     return figure
 

@@ -81,8 +81,8 @@ class Loader(keras.utils.PyDataset):
         Parameters
         ----------
         sources : dict from str to tuple
-            ``(x, y)`` of every source, as for :class:`Loader`: same structure, dtypes and shapes but
-            for the number of samples. They may be memory-mapped; only the rows of a batch are read.
+            ``(x, y)`` of every source, as for :class:`Loader`: alike but for the number of samples.
+            They may be memory-mapped; only the rows of a batch are read.
         sampler : MixtureSampler
             One with the same sources. Any other sampler over all samples will do: its indices count
             through the sources in the order of the dict.
@@ -256,6 +256,8 @@ def _check_arrays(data: Any, name: str) -> tuple[Any, int]:
 
 def _as_arrays(data: Any, name: str) -> Any:
     """Arrays in the same dicts and tuples; a list is rows, not several inputs."""
+    if isinstance(data, _EndToEnd):
+        return data
     if isinstance(data, dict):
         return {key: _as_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
     if isinstance(data, tuple):

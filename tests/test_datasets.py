@@ -1,6 +1,5 @@
 """The data are what their docstrings say."""
 
-# ruff: noqa: NPY002 (the global random state is what two of these tests look at)
 from __future__ import annotations
 
 from collections.abc import Callable

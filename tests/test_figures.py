@@ -76,7 +76,7 @@ def test_visits_count_how_often_samples_were_chosen() -> None:
     figure = figures.visits({"run": run_of([[0, 1], [1, 2]])})
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == [1, 2, 1]  # one sample never, two once, one twice
-    assert "25% never, most 2 times" in figure.alt
+    assert "25% never, at most 2×" in figure.alt
 
 
 def test_confusion_matrix_counts_rows_by_true_class() -> None:

@@ -10,7 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchlab import BatchLab, ClassBalancedSampler, RandomSampler, datasets
+from batchlab import (
+    BatchLab,
+    ClassBalancedSampler,
+    CurriculumSampler,
+    MixtureSampler,
+    MPerClassSampler,
+    PrioritizedSampler,
+    RandomSampler,
+    RankSampler,
+    SequentialSampler,
+    ShardedSampler,
+    StratifiedSampler,
+    WeightedSampler,
+    datasets,
+)
 from batchlab.backend import keras
 from batchlab.lab import panel
 from batchlab.samplers import Parameter, Sampler
@@ -320,3 +334,69 @@ def test_balance_slider_moves_the_class_mix() -> None:
     balanced, plain = (np.mean(Y[half]) for half in halves)
     assert balanced == pytest.approx(0.5, abs=0.05)
     assert plain == pytest.approx(np.mean(Y), abs=0.05)
+
+
+def test_a_refused_setting_is_explained_and_put_back() -> None:
+    lab = BatchLab(X, Y, strategies={"m": MPerClassSampler(Y, 4, 8)})
+    lab._settings["m"].value = 3
+    lab.step()
+    wait_for(lambda: lab.history.steps == 1)
+    assert "must be a multiple of m" in lab._error.value
+    assert lab._settings["m"].value == lab.sampler.m == 4
+    assert lab.history.events == []
+
+
+def test_events_that_a_sampler_refuses_are_refused_before_training() -> None:
+    lab = BatchLab(X, Y, strategies={"m": MPerClassSampler(Y, 4, 8)})
+    with pytest.raises(ValueError, match="must be a multiple of m"):
+        lab.run(10, events={5: {"m": 3}})
+    assert (lab.history.steps, lab.sampler.m) == (0, 4)
+
+
+def test_a_ratio_that_gives_way_is_shown() -> None:
+    lab = BatchLab(X, Y, strategies={"s": StratifiedSampler(Y, 16)})
+    lab._settings["ratio_0"].value = 0.25
+    lab.run(1)
+    assert lab._settings["ratio_1"].value == pytest.approx(0.75)
+    assert [event.name for event in lab.history.events] == ["ratio_0"]
+
+
+def test_a_slider_may_round_what_it_is_shown_but_that_is_no_event() -> None:
+    lab = BatchLab(X, Y, strategies={"balanced": ClassBalancedSampler(Y, 32, balance=0.333)})
+    lab._settings["balance"].value = 0.33  # what the browser gives back for 0.333
+    lab._settings["learning_rate"].value = 0.01 * (1 + 1e-12)
+    lab.run(1)
+    assert lab.history.events == []
+    assert lab.sampler.balance == 0.333
+
+
+def test_a_value_beyond_the_slider_is_shown_and_kept() -> None:
+    lab = BatchLab(X, Y, strategies={"rank": RankSampler(N, 16)})
+    lab.run(2, events={1: {"pressure": 5000.0, "learning_rate": 1e-6}})
+    lab.run(1)
+    assert lab.sampler.pressure == 5000
+    assert lab._settings["pressure"].value == pytest.approx(5000)
+    assert len(lab.history.events) == 2
+
+
+def test_every_strategy_works_in_the_panel() -> None:
+    halves = {name: RandomSampler(N // 2, 1, seed=seed) for seed, name in enumerate("ab")}
+    strategies = {
+        "sequential": SequentialSampler(N, 16),
+        "weighted": WeightedSampler(np.arange(1, N + 1), 16),
+        "stratified": StratifiedSampler(Y, 16),
+        "m per class": MPerClassSampler(Y, 4, 8),
+        "curriculum": CurriculumSampler(X[:, 0], 16),
+        "prioritized": PrioritizedSampler(N, 16),
+        "rank": RankSampler(N, 16),
+        "mixture": MixtureSampler(halves, batch_size=16),
+        "shard": ShardedSampler(RandomSampler(N, 16), 2, 0),
+    }
+    lab = BatchLab(X, Y, strategies=strategies)
+    for name in strategies:
+        lab._settings["strategy"].value = name
+        lab.run(3)
+        assert lab.sampler is lab._session.samplers[name]
+        shown = {key for key, w in lab._settings.items() if w.layout.display != "none"}
+        assert set(lab._session.names_of(lab.sampler)) < shown
+    assert lab._error.value == ""

@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
 from tests.notebook_guard import METADATA, faults, notebooks_in
 
 NOTEBOOKS = notebooks_in(Path(__file__).parents[1] / "notebooks")

@@ -55,6 +55,13 @@ def test_readme_names_the_notebooks_and_nothing_that_is_not_there() -> None:
     assert notebooks <= links
 
 
+def test_readme_states_the_minutes_of_the_notebooks() -> None:
+    table = dict(re.findall(r"\]\((notebooks/\w+\.ipynb)\).*\| (\d+) \|$", README, re.MULTILINE))
+    assert table
+    for path, minutes in table.items():
+        assert f"about {minutes} minutes" in (REPOSITORY / path).read_text(encoding="utf-8"), path
+
+
 def test_readme_example_runs() -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     ran = subprocess.run(

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from batchlab.loaders import Loader
-from batchlab.samplers import MixtureSampler, RandomSampler, SequentialSampler, ShardedSampler
+from batchlab.samplers import (
+    MixtureSampler,
+    RandomSampler,
+    SequentialSampler,
+    ShardedSampler,
+)
 
 
 def mixture(**options):
@@ -53,7 +58,7 @@ def test_trees_of_arrays_and_other_samplers_work():
 
     sources = {"big": tree(30, 0), "small": tree(6, 7)}
     loader = Loader.from_sources(sources, sampler=SequentialSampler(36, 12))
-    x, y = list(loader)[-1]
+    x, _ = list(loader)[-1]
     assert x["image"][:, 0, 0].tolist() == [0] * 6 + [7] * 6
     assert np.asarray(loader.y).tolist() == [*range(30), *range(6)]
     sharded = Loader.from_sources(sources, sampler=ShardedSampler(mixture(), 2, 0))
@@ -63,11 +68,23 @@ def test_trees_of_arrays_and_other_samplers_work():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda s: s.update(small=arrays(7, 30)), ValueError, "7 samples, but the sampler was made for 6"),
+        (
+            lambda s: s.update(small=arrays(7, 30)),
+            ValueError,
+            "7 samples, but the sampler was made for 6",
+        ),
         (lambda s: s.pop("small"), ValueError, "the sampler draws from"),
-        (lambda s: s.update(small=(np.zeros((6, 3), np.float32), np.arange(6))), ValueError, "'small'"),
+        (
+            lambda s: s.update(small=(np.zeros((6, 3), np.float32), np.arange(6))),
+            ValueError,
+            "'small'",
+        ),
         (lambda s: s.update(small=(np.zeros((6, 2)), np.arange(6))), ValueError, "float64"),
-        (lambda s: s.update(small=({"x": arrays(6, 0)[0]}, np.arange(6))), ValueError, "not built like"),
+        (
+            lambda s: s.update(small=({"x": arrays(6, 0)[0]}, np.arange(6))),
+            ValueError,
+            "not built like",
+        ),
         (lambda s: s.update(small=np.zeros((6, 2))), TypeError, "'small' must be a tuple"),
         (lambda s: s.clear(), TypeError, "sources must be a dict"),
     ],

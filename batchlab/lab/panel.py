@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import math
 import threading
@@ -22,6 +23,9 @@ from batchlab.lab.session import FEEDBACK_LAG, SCORE_EVERY, make_session
 from batchlab.samplers import Parameter
 
 FRAMES_PER_SECOND = 10
+# Settings that every strategy has.
+ALWAYS = ("strategy", "learning_rate", "steps_per_second")
+SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 # At most this share of the time goes to drawing, so that a slow picture cannot starve the training.
 DRAWING_SHARE = 0.25
 # The panel of each notebook cell that has one: running the cell again replaces it.
@@ -46,7 +50,7 @@ class BatchLab:
         place. By default a dense network with two layers of 32 units and Adam at 0.01.
     strategies : mapping of str to sampler, optional
         Samplers by the name to show; the first one starts. The panel works with copies. By default
-        random, class-balanced and sequential.
+        random, class-balanced, stratified, prioritized and sequential.
     batch_size : int, default 32
         Samples per batch of the default strategies.
     classes : sequence of str, optional
@@ -196,6 +200,7 @@ class BatchLab:
     ) -> dict[int, dict[str, Any]]:
         """The events in order of steps, or an error before anything is trained."""
         strategy = self._session.strategy
+        trial = copy.deepcopy(self._session.samplers) if events else {}
         plan: dict[int, dict[str, Any]] = {}
         for step in sorted(events):
             if not start <= step < end:
@@ -207,7 +212,10 @@ class BatchLab:
             changes = dict(sorted(events[step].items(), key=lambda item: item[0] != "strategy"))
             for name, value in changes.items():
                 checked = self._session.check(name, value, strategy)
-                strategy = checked if name == "strategy" else strategy
+                if name == "strategy":
+                    strategy = checked
+                elif name != "learning_rate":
+                    setattr(trial[strategy], name, checked)
             plan[step] = changes
         return plan
 
@@ -247,8 +255,20 @@ class BatchLab:
         for name, value in self._controls.take_values().items():
             if name == "steps_per_second":
                 self.steps_per_second = value
-            else:
+                continue
+            try:
                 self._session.apply(name, value)
+                self._error.value = ""
+            except (TypeError, ValueError) as error:  # the sampler has stayed as it was: go on
+                self._error.value = f"<b>{html.escape(str(error))}</b>"
+            self._show_what_differs()
+
+    def _show_what_differs(self) -> None:
+        """Show settings as they are: refused ones, and ratios that gave way to another."""
+        for name in self._session.names_of(self._session.sampler):
+            value = self._session.value(name)
+            if _place(self._settings[name], value) != _place(self._settings[name], self._shown[name]):
+                self._show(name, value)
 
     # -- what is seen ------------------------------------------------------------------------------
 
@@ -272,6 +292,7 @@ class BatchLab:
             if name != "strategy":
                 self._settings[name] = _control(parameter, parameter.default)
         self._settings["steps_per_second"] = _control(type(self).steps_per_second, self.steps_per_second)
+        self._shown = {name: control.value for name, control in self._settings.items()}
         for name, control in self._settings.items():
             control.observe(self._on_change(name), "value")
         self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
@@ -293,32 +314,37 @@ class BatchLab:
 
     def _on_change(self, name: str) -> Any:
         def changed(change: dict[str, Any]) -> None:
-            if not self._showing:
-                self._controls.write(name, change["new"])
-                if name == "strategy":
-                    self._show_settings(change["new"])
+            control, value = change["owner"], change["new"]
+            # A slider gives back what it is told to show, rounded to its own steps: no change.
+            if _place(control, value) == _place(control, self._shown[name]):
+                return
+            self._shown[name] = value
+            self._controls.write(name, value)
+            if name == "strategy":
+                self._show_settings(value)
 
         return changed
-
-    _showing = False
 
     def _show_settings(self, strategy: str | None = None) -> None:
         """Show the settings that the strategy has, with their present values."""
         session = self._session
-        sampler = session.samplers[strategy or session.strategy]
-        names = ["strategy", "learning_rate", "steps_per_second", *session.names_of(sampler)]
-        self._showing = True  # what is set here is not a change by the learner
-        try:
-            for name, control in self._settings.items():
-                control.layout.display = None if name in names else "none"
-                if name == "strategy":
-                    control.value = strategy or session.strategy
-                elif name in names and name not in ("steps_per_second", "learning_rate"):
-                    control.value = getattr(sampler, name)
-                elif name == "learning_rate":
-                    control.value = session.value(name)
-        finally:
-            self._showing = False
+        strategy = strategy or session.strategy
+        sampler = session.samplers[strategy]
+        own = session.names_of(sampler)
+        for name, control in self._settings.items():
+            control.layout.display = None if name in (*ALWAYS, *own) else "none"
+        values = {name: getattr(sampler, name) for name in own}
+        for name, value in {"strategy": strategy, **values}.items():
+            self._show(name, value)
+        self._show("learning_rate", session.value("learning_rate"))
+
+    def _show(self, name: str, value: Any) -> None:
+        control = self._settings[name]
+        self._shown[name] = value
+        if isinstance(control, SLIDERS):  # which would cut off a value beyond its ends
+            height = _height(control, value)
+            control.min, control.max = min(control.min, height), max(control.max, height)
+        control.value = value
 
     def _show_picture(self) -> float:
         """Draw; the seconds it took."""
@@ -365,7 +391,21 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
         return widgets.IntSlider(min=low, max=high, **common)
     if parameter.log:
         return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
-    return widgets.FloatSlider(min=low, max=high, step=(high - low) / 20, **common)
+    return widgets.FloatSlider(min=low, max=high, step=(high - low) / 100, **common)
+
+
+def _height(control: widgets.Widget, value: float) -> float:
+    """Where a slider shows `value`, in the units of its ends."""
+    if isinstance(control, widgets.FloatLogSlider):
+        return math.log10(value) if value > 0 else control.min
+    return value
+
+
+def _place(control: widgets.Widget, value: Any) -> Any:
+    """Which of its steps a slider shows for `value`; of other controls, the value itself."""
+    if isinstance(control, SLIDERS):
+        return math.floor((_height(control, value) - control.min) / control.step + 0.5)
+    return value
 
 
 def _present_cell() -> str | None:

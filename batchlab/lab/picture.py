@@ -181,7 +181,7 @@ class Picture:
             f"BatchLab after {history.steps} steps, now with the strategy {session.strategy}: "
             f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "
             f"{(session.labels == rarest).mean():.0%} of the data and {share:.0%} of the batches; "
-            f"{len(history.events)} live changes."
+            f"live changes: {len(history.events)}."
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +18,14 @@ from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.step import check_ready
-from batchlab.samplers import ClassBalancedSampler, Parameter, RandomSampler, SequentialSampler
+from batchlab.samplers import (
+    ClassBalancedSampler,
+    Parameter,
+    PrioritizedSampler,
+    RandomSampler,
+    SequentialSampler,
+    StratifiedSampler,
+)
 from batchlab.samplers.parameters import parameters_of
 from batchlab.samplers.validation import check_labels
 
@@ -80,7 +89,11 @@ class Session:
                 32, "samples per batch", low=1, high=len(self.x), slider=(1, min(256, len(self.x)))
             ),
             "learning_rate": Parameter(
-                _learning_rate(self.model), "size of the optimizer's steps", low=0, slider=(1e-4, 1.0), log=True
+                _learning_rate(self.model),
+                "size of the optimizer's steps",
+                low=0,
+                slider=(1e-4, 1.0),
+                log=True,
             ),
         }
         for name, parameter in own.items():
@@ -151,12 +164,18 @@ class Session:
     def apply(self, name: str, value: Any) -> None:
         """Change a setting from the next batch on, and record it as an event."""
         value = self.check(name, value)
-        if value == self.value(name):
+        present = self.value(name)
+        if value == present or (
+            # A slider on a logarithmic scale gives numbers back with another last digit.
+            isinstance(value, float) and math.isclose(value, present, rel_tol=1e-6)
+        ):
             return
         if name == "strategy":
             size = getattr(self.sampler, "batch_size", None)
             if size is not None and hasattr(self.samplers[value], "batch_size"):
-                self.samplers[value].batch_size = size
+                # A strategy that cannot make batches of this size keeps its own.
+                with contextlib.suppress(ValueError):
+                    self.samplers[value].batch_size = size
             self.strategy = value
         elif name == "learning_rate":
             self.model.optimizer.learning_rate = value
@@ -264,6 +283,8 @@ def _usual_strategies(labels: NDArray[np.int64], batch_size: int) -> dict[str, A
     return {
         "random": RandomSampler(n, batch_size),
         "class-balanced": ClassBalancedSampler(labels, batch_size),
+        "stratified": StratifiedSampler(labels, batch_size),
+        "prioritized": PrioritizedSampler(n, batch_size),
         "sequential": SequentialSampler(n, batch_size),
     }
 

@@ -1,6 +1,6 @@
 """Which samples come next: every strategy is an iterable of index arrays, one epoch at a time.
 
-This room knows NumPy and nothing else, so a sampler can be read, tested and used without TensorFlow.
+This room knows NumPy and nothing else: a sampler can be read, tested and used without TensorFlow.
 """
 
 from batchlab.samplers.balanced import ClassBalancedSampler

@@ -60,7 +60,11 @@ class ClassBalancedSampler(Sampler):
         "inverse", "what balance leads to", choices=("inverse", "square-root", "effective")
     )
     effective_beta = Parameter(
-        0.999, "effective number of samples: 0 as the data", low=0, high=1 - 1e-9, slider=(0, 0.9999)
+        0.999,
+        "effective number of samples: 0 as the data",
+        low=0,
+        high=1 - 1e-9,
+        slider=(0, 0.9999),
     )
 
     def __init__(
@@ -115,7 +119,8 @@ class ClassBalancedSampler(Sampler):
     def class_probabilities(self) -> dict[Any, float]:
         """Chance of every class in the next draw, by class name, rounded to 12 digits."""
         return {
-            name: round(float(share), 12) for name, share in zip(self.classes.tolist(), self._shares)
+            name: round(float(share), 12)
+            for name, share in zip(self.classes.tolist(), self._shares)
         }
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.samplers.parameters import Parameter, parameters_of
-from batchlab.samplers.permutation import KeyedPermutation, scale
+from batchlab.samplers.permutation import KeyedPermutation, scale, shuffled
 from batchlab.samplers.schedules import Schedule
 
 
@@ -176,7 +176,7 @@ class Sampler(abc.ABC):
     def _stored_order(self) -> NDArray[np.int64]:
         key = (self.seed, self._epoch)
         if self._order is None or self._order[0] != key:
-            self._order = key, self.generator().permutation(self.n)
+            self._order = key, shuffled(self.n, self.generator())
         return self._order[1]
 
     def _keyed(self, start: int, size: int) -> NDArray[np.int64]:
@@ -184,7 +184,7 @@ class Sampler(abc.ABC):
         return KeyedPermutation(self.n, keys)(np.arange(start, min(start + size, self.n)))
 
     def ahead(self, size: int, make: Callable[[int], NDArray[np.int64]]) -> NDArray[np.int64]:
-        """The next `size` draws from a block that ``make(count)`` draws at once: fewer, longer calls.
+        """The next `size` draws, from a block that ``make(count)`` draws at once.
 
         Only for strategies whose k-th draw depends on nothing but the settings; setting one drops
         what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits.
@@ -193,7 +193,9 @@ class Sampler(abc.ABC):
         place = self._drawn - start
         part = block[place : place + size]
         if part.size < size:
-            block = make(max(size, min(2 * block.size, 2**16, self.samples_per_epoch - self._drawn)))
+            block = make(
+                max(size, min(2 * block.size, 2**16, self.samples_per_epoch - self._drawn))
+            )
             self._block = self._drawn, block
             part = block[:size]
         return part
@@ -222,7 +224,7 @@ class Sampler(abc.ABC):
 
     @property
     def progress(self) -> float:
-        """How many epochs have been drawn, with the fraction of the present one: a schedule's clock."""
+        """How many epochs have been drawn, fractions included: the clock of schedules."""
         return self._epoch + self._drawn / self.samples_per_epoch if self._drawn else self._epoch
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:

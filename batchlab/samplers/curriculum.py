@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.parameters import Parameter
+from batchlab.samplers.permutation import shuffled
 from batchlab.samplers.schedules import SHAPES, Schedule
 from batchlab.samplers.state import decode_array, encode_array
 from batchlab.samplers.validation import check_finite, check_losses
@@ -137,7 +138,7 @@ class CurriculumSampler(Sampler):
 
     def _sorted(self) -> NDArray[np.int64]:
         sequence = np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0))
-        ties = np.random.Generator(np.random.PCG64(sequence)).permutation(self.n)
+        ties = shuffled(self.n, np.random.Generator(np.random.PCG64(sequence)))
         if self.order == "random":
             return ties
         sign = -1 if self.order == "hard-first" else 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from batchlab.samplers.permutation import shuffled
+
 
 class Decks:
     """One deck of samples per group. All that must be remembered is how many cards were dealt.
@@ -34,7 +36,8 @@ class Decks:
         if group not in self._shuffled or self._shuffled[group][0] != key:
             sequence = np.random.SeedSequence(seed, spawn_key=(0, group, round_))
             generator = np.random.Generator(np.random.PCG64(sequence))
-            self._shuffled[group] = key, generator.permutation(self._members[group])
+            members = self._members[group]
+            self._shuffled[group] = key, members[shuffled(members.size, generator)]
         return self._shuffled[group][1]
 
     def deal(self, group: int, size: int, seed: int) -> NDArray[np.int64]:

@@ -86,11 +86,12 @@ class FeedbackSampler(Sampler):
 class PrioritizedSampler(FeedbackSampler):
     """In proportion to a power of the latest loss, with the weights that undo the bias.
 
-    With ``p_i = |loss_i| + epsilon`` sample i is drawn with chance ``P(i) = p_i**alpha / sum p**alpha``,
-    with replacement, and its loss is to be scaled by ``w_i = (n * P(i))**-beta``, divided by the
-    largest of its batch: proportional prioritized replay (Schaul et al., 2015, arXiv:1511.05952).
-    Every sample is seen once, in random order, before that begins; a sample whose loss was never
-    reported counts as much as the hardest one. A batch, or an update, costs O(batch * log n).
+    With ``p_i = |loss_i| + epsilon``, sample i is drawn with chance ``P(i) = p_i**alpha / sum
+    p**alpha``, with replacement, and its loss is to be scaled by ``w_i = (n * P(i))**-beta``,
+    divided by the largest of its batch: proportional prioritized replay (Schaul et al., 2015,
+    arXiv:1511.05952). Every sample is seen once, in random order, before that begins; a sample
+    whose loss was never reported counts as much as the hardest one. A batch, or an update,
+    costs O(batch * log n).
 
     Parameters
     ----------

@@ -28,13 +28,13 @@ class MixtureSampler(RatioSampler):
         One per source. Their own batch sizes are not used.
     ratios : dict from str to float, optional
         Shares that add up to 1; by default in proportion to the sizes. May be changed at any time,
-        all (``sampler.ratios = {...}``) or one (``sampler.ratio_web = 0.3``: the others make room in
-        proportion), or follow a schedule (``sampler.ratio_web = Schedule(0.9, 0.1, epochs=5)``).
+        all (``sampler.ratios = {...}``) or one (``sampler.ratio_web = 0.3``: the others make room
+        in proportion), or follow a schedule (``sampler.ratio_web = Schedule(0.9, 0.1, epochs=5)``).
     batch_size, seed, drop_last
         See :class:`Sampler`. An epoch has as many samples as all sources together.
     exact : bool, default True
         Whether every batch holds each share exactly, rounded down or up with the rounding spread
-        over the batches. If not, a source is drawn for each sample, and the shares are expectations.
+        over the batches. If not, a source is drawn for each sample: the shares are expectations.
 
     Examples
     --------
@@ -61,7 +61,9 @@ class MixtureSampler(RatioSampler):
     ) -> None:
         owner = type(self).__name__
         if not isinstance(samplers, Mapping) or not samplers:
-            raise TypeError(f"{owner}: samplers must be a dict from name to sampler, got {samplers!r}.")
+            raise TypeError(
+                f"{owner}: samplers must be a dict from name to sampler, got {samplers!r}."
+            )
         for name, sampler in samplers.items():
             if not isinstance(name, str) or not isinstance(sampler, Sampler):
                 raise TypeError(
@@ -69,7 +71,9 @@ class MixtureSampler(RatioSampler):
                     f"{name!r}: {type(sampler).__name__}. Derive your own from Sampler."
                 )
         if len({id(sampler) for sampler in samplers.values()}) < len(samplers):
-            raise ValueError(f"{owner}: every source needs a sampler of its own, one is used twice.")
+            raise ValueError(
+                f"{owner}: every source needs a sampler of its own, one is used twice."
+            )
         self.samplers = dict(samplers)
         sizes = np.array([sampler.n for sampler in self.samplers.values()])
         self._offsets = np.cumsum(sizes) - sizes
@@ -145,6 +149,8 @@ class MixtureSampler(RatioSampler):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         if list(state["samplers"]) != list(self.samplers):
-            raise ValueError(f"its sources are {list(state['samplers'])}, here {list(self.samplers)}.")
+            raise ValueError(
+                f"its sources are {list(state['samplers'])}, here {list(self.samplers)}."
+            )
         for name, sampler in self.samplers.items():
             sampler.load_state_dict(state["samplers"][name])

@@ -109,7 +109,7 @@ class Parameter:
         Raises
         ------
         TypeError
-            If `value` is of another type (``True`` is not a number here, nor is ``3.0`` an integer).
+            If `value` is of another type (``True`` is not a number here, nor ``3.0`` an integer).
         ValueError
             If it is out of range, NaN, or not one of the choices.
         """
@@ -130,7 +130,9 @@ class Parameter:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, wanted):
             noun = "a whole number" if whole else "a number"
             hint = f" Write {int(value)}." if whole and _is_whole(value) else ""
-            raise TypeError(f"{where} must be {noun}, got {value!r} ({type(value).__name__}).{hint}")
+            raise TypeError(
+                f"{where} must be {noun}, got {value!r} ({type(value).__name__}).{hint}"
+            )
         number = self.kind(value)
         low, high = self.low, self.high
         if (

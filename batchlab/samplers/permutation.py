@@ -1,4 +1,4 @@
-"""A random order of any number of samples without storing it."""
+"""A random order of all samples: stored, or computed place by place in no memory at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from numpy.typing import NDArray
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _HALF = np.uint64(32)
+
+
+def shuffled(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """0 … n - 1 in random order, int64 (n,): random words, sorted, with the number in the low bits.
+
+    About twice as fast as ``Generator.permutation`` where NumPy sorts with vector instructions, and
+    made of raw words, which NumPy promises never to change. Words that are equal in their upper
+    bits keep the order of the numbers: of 2**25 samples that is one pair in 30 000.
+    """
+    bits = np.uint64((n - 1).bit_length())
+    words = generator.bit_generator.random_raw(n)
+    words >>= bits
+    words <<= bits
+    words |= np.arange(n, dtype=np.uint64)
+    words.sort()
+    words &= (np.uint64(1) << bits) - np.uint64(1)
+    return words.view(np.int64)
 
 
 class KeyedPermutation:

@@ -26,7 +26,9 @@ class RatioParameter(Parameter):
         else:
             left = 1 - getattr(instance, self.name)
             total = shares.sum()
-            shares = shares * (left / total) if total > 0 else np.full(shares.size, left / shares.size)
+            shares = (
+                shares * (left / total) if total > 0 else np.full(shares.size, left / shares.size)
+            )
             shares_left = dict(zip(others, shares.tolist()))
         vars(instance).update(shares_left)
 

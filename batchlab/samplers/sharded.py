@@ -14,13 +14,13 @@ from batchlab.samplers.parameters import Parameter, parameters_of
 
 
 class ShardedSampler:
-    """This worker's part of every batch of another sampler.
+    """One worker's part of every batch of another sampler.
 
     The sampler inside draws the batch of the whole training, whatever its strategy, and worker
     `shard` takes every `num_shards`-th sample of it. So the shards are disjoint parts of one batch,
     all of one size, their step counts are equal, and samples move between workers from epoch to
-    epoch (to shard first and shuffle after would keep them apart for ever). Of a smaller last batch,
-    up to ``num_shards - 1`` samples that do not make a full round are left out.
+    epoch (to shard first and shuffle after would keep them apart for ever). Of a smaller last
+    batch, up to ``num_shards - 1`` samples that do not make a full round are left out.
 
     Settings, feedback and everything else are those of the sampler inside. A strategy that learns
     stays the same on every worker only if each one is told the losses of all of them.
@@ -62,8 +62,8 @@ class ShardedSampler:
     def _check_batch_size(self, batch_size: int) -> None:
         if batch_size % self.num_shards:
             raise ValueError(
-                f"ShardedSampler: batch_size must be a multiple of num_shards={self.num_shards}, got "
-                f"{batch_size}. It is that of all shards together."
+                f"ShardedSampler: batch_size must be a multiple of num_shards={self.num_shards}, "
+                f"got {batch_size}. It is that of all shards together."
             )
 
     def __getattr__(self, name: str) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.decks import Decks
 from batchlab.samplers.parameters import Parameter
+from batchlab.samplers.permutation import shuffled
 from batchlab.samplers.ratios import RatioSampler, apportion
 from batchlab.samplers.state import check_fingerprint, fingerprint
 from batchlab.samplers.validation import check_labels, check_whole
@@ -36,9 +37,7 @@ class _DeckState:
         check_fingerprint(state, "labels", self._labels_fingerprint)
         super().load_extra_state(state)
         self._decks = copy.copy(self._decks)
-        self._decks.dealt = check_whole(
-            state["dealt"], "dealt", 0, 2**62, self._decks.counts.size
-        )
+        self._decks.dealt = check_whole(state["dealt"], "dealt", 0, 2**62, self._decks.counts.size)
 
 
 class StratifiedSampler(_DeckState, RatioSampler):
@@ -169,8 +168,8 @@ class MPerClassSampler(_DeckState, Sampler):
             smallest = int(counts.argmin())
             raise ValueError(
                 f"{owner}: m must not be larger than any class, got {value}, but class "
-                f"{self.classes[smallest].item()!r} has {counts[smallest]} samples. Lower m, or leave "
-                "that class out."
+                f"{self.classes[smallest].item()!r} has {counts[smallest]} samples. Lower m, or "
+                "leave that class out."
             )
         if "batch_size" not in vars(self) and name == "m":
             return
@@ -184,8 +183,10 @@ class MPerClassSampler(_DeckState, Sampler):
     def draw(self, size: int) -> NDArray[np.int64]:
         decks, m = self._decks, self.m
         wanted = -(-size // m)
-        groups = self.generator(self._drawn).permutation(decks.counts.size)[:wanted]
-        decks.new_round(groups[decks.counts[groups] - decks.dealt[groups] % decks.counts[groups] < m])
+        groups = shuffled(decks.counts.size, self.generator(self._drawn))[:wanted]
+        decks.new_round(
+            groups[decks.counts[groups] - decks.dealt[groups] % decks.counts[groups] < m]
+        )
         hands = [decks.deal(int(group), m, self.seed) for group in groups]
         return np.concatenate(hands)[:size]
 

@@ -41,8 +41,8 @@ class RandomSampler(Sampler):
     Without replacement an epoch is a permutation: every sample once. With replacement every draw
     is any sample with chance 1/n, so that one epoch covers about 1 - 1/e = 63.2 % of the data.
 
-    Above ``stored_order_limit`` samples (2**25) the permutation is computed place by place and never
-    stored, so that a thousand million samples need no memory and no wait.
+    Above ``stored_order_limit`` samples (2**25) the permutation is computed place by place and
+    never stored, so that a thousand million samples need no memory and no wait.
 
     Parameters
     ----------

@@ -23,7 +23,8 @@ def check_finite(
         )
     if length is not None and array.size != length:
         raise ValueError(
-            f"{owner}: {name} must have one entry for each of the {length} samples, got {array.size}."
+            f"{owner}: {name} must have one entry for each of the {length} samples, got "
+            f"{array.size}."
         )
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{owner}: {name} must be numbers, got dtype {array.dtype}.")
@@ -34,7 +35,12 @@ def check_finite(
 
 
 def _refuse(
-    array: NDArray[np.float64], wrong: NDArray[np.bool_], owner: str, name: str, must: str, mend: str
+    array: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    owner: str,
+    name: str,
+    must: str,
+    mend: str,
 ) -> None:
     if not wrong.any():
         return
@@ -94,7 +100,9 @@ def _few(names: list[Any]) -> str:
     return ", ".join(map(repr, names[:10])) + (", …" if len(names) > 10 else "")
 
 
-def check_whole(values: Any, name: str, low: int, high: int, size: int | None = None) -> NDArray[np.int64]:
+def check_whole(
+    values: Any, name: str, low: int, high: int, size: int | None = None
+) -> NDArray[np.int64]:
     """Whole numbers of a state, int64 (size,), each from `low` to `high`."""
     array = np.asarray(values)
     fits = array.ndim == 1 and (size is None or array.size == size)
@@ -115,7 +123,9 @@ def check_labels(labels: ArrayLike, owner: str) -> tuple[NDArray[Any], NDArray[n
         )
     if array.dtype.kind == "f":
         missing = np.flatnonzero(~np.isfinite(array))
-        came = f"labels[{missing[0]}] is {array[missing[0]]}" if missing.size else f"got {array.dtype}"
+        came = (
+            f"labels[{missing[0]}] is {array[missing[0]]}" if missing.size else f"got {array.dtype}"
+        )
         raise TypeError(
             f"{owner}: labels must name classes with whole numbers or strings, but {came}. "
             "Pass labels.astype(int) if they are whole numbers."

@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.inversion import CumulativeTable
 from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.state import check_fingerprint, decode_array, encode_array, fingerprint
+from batchlab.samplers.state import (
+    check_fingerprint,
+    decode_array,
+    encode_array,
+    fingerprint,
+)
 from batchlab.samplers.validation import check_weights, check_whole
 
 
@@ -191,5 +196,7 @@ class WeightedSampler(Sampler):
         else:
             check_fingerprint(state, "weights", fingerprint(self._weights))
         self._drawn_before = check_whole(state["drawn_before"], "drawn_before", 0, self.n - 1)
-        self._ordered_from = int(check_whole([state["ordered_from"]], "ordered_from", -1, self._drawn)[0])
+        self._ordered_from = int(
+            check_whole([state["ordered_from"]], "ordered_from", -1, self._drawn)[0]
+        )
         self.parameter_changed("weights")

@@ -47,10 +47,10 @@ def test_slider_reaches_the_running_training(panel: LabPage) -> None:
     for _ in range(3):
         slider.press("ArrowRight")
 
-    panel.wait_in_kernel("lab.sampler.balance == 0.65")
+    panel.wait_in_kernel("lab.sampler.balance == 0.53")
     panel.wait_in_kernel(f"len(lab.history.events) > {events}")
     assert panel.in_kernel("lab.history.events[-1].name, lab.history.events[-1].value") == (
-        "('balance', 0.65)"
+        "('balance', 0.53)"
     )
     changed = int(panel.in_kernel("lab.history.events[-1].step"))
     panel.wait_in_kernel(f"lab.history.steps > {changed}")

@@ -69,7 +69,7 @@ STRATEGIES = {
     "self-paced": lambda **o: CurriculumSampler(np.zeros(N), self_paced=True, **o),
     "prioritized": lambda **o: PrioritizedSampler(N, beta=Schedule(0.4, 1, epochs=3), **o),
     "rank": lambda **o: RankSampler(N, **o),
-    "mixture": lambda **o: mixture(**o),
+    "mixture": mixture,
     "mixture expected": lambda **o: mixture(exact=False, **o),
     "sharded": lambda **o: ShardedSampler(PrioritizedSampler(N, **o), num_shards=2, shard=1),
     "user's own": lambda **o: RecentSampler(N, **o),

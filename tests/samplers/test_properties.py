@@ -62,7 +62,8 @@ def test_any_keys_make_a_bijection(n, keys):
 def test_weight_zero_never_comes_and_the_rest_once_without_replacement(weights, size, seed):
     positive = np.flatnonzero(weights)
     drawn = joined(WeightedSampler(weights, min(size, len(weights)), seed=seed))
-    assert drawn.size == len(weights) and set(drawn) <= set(positive)
+    assert drawn.size == len(weights)
+    assert set(drawn) <= set(positive)
     size = min(size, positive.size)
     once = joined(WeightedSampler(weights, size, replacement=False, seed=seed))
     assert np.array_equal(np.sort(once), positive)
@@ -86,7 +87,8 @@ def test_apportionment_is_exact_in_every_batch_and_fair_over_all(values, batches
         counts, credit = apportion(size, shares, credit)
         quota = size * shares
         assert counts.sum() == size
-        assert (counts >= np.floor(quota + 1e-9)).all() and (counts <= np.ceil(quota - 1e-9)).all()
+        assert (counts >= np.floor(quota + 1e-9)).all()
+        assert (counts <= np.ceil(quota - 1e-9)).all()
         given_out += counts
     owed = sum(batches) * shares - given_out
     assert (abs(owed) < 1).all()
@@ -94,9 +96,7 @@ def test_apportionment_is_exact_in_every_batch_and_fair_over_all(values, batches
 
 
 @few
-@given(
-    labels=st.lists(st.sampled_from("abc"), min_size=1, max_size=60), size=sizes, seed=seeds
-)
+@given(labels=st.lists(st.sampled_from("abc"), min_size=1, max_size=60), size=sizes, seed=seeds)
 def test_stratified_as_the_data_shows_every_sample_once(labels, size, seed):
     sampler = StratifiedSampler(np.array(labels), min(size, len(labels)), seed=seed)
     for _ in range(2):
@@ -167,7 +167,8 @@ def test_mixtures_stay_in_their_sources(values, size, exact, seed):
     total = sum(sampler.n for sampler in samplers.values())
     sampler = MixtureSampler(samplers, ratios, min(size, total), exact=exact, seed=seed)
     drawn = joined(sampler)
-    assert drawn.size == total and 0 <= drawn.min() <= drawn.max() < total
+    assert drawn.size == total
+    assert 0 <= drawn.min() <= drawn.max() < total
     assert np.isclose(sum(sampler.ratios.values()), 1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchlab.samplers import RandomSampler, Schedule, WeightedSampler, parameters_of
-from tests.samplers.strategies import LABELS, N, STRATEGIES, lists, losses_of
+from tests.samplers.strategies import LABELS, STRATEGIES, N, lists, losses_of
 
 EVERY = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
 
@@ -115,13 +115,13 @@ def test_two_samplers_do_not_disturb_each_other(make):
 
 @EVERY
 def test_global_random_state_is_left_alone(make):
-    np.random.seed(0)
-    before = np.random.get_state()[1].copy()
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     list(steps(make(batch_size=8)))
-    assert np.array_equal(before, np.random.get_state()[1])
-    np.random.seed(1)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
     other = make(batch_size=8)
-    np.random.seed(2)
+    np.random.seed(2)  # noqa: NPY002
     assert lists(other) == lists(make(batch_size=8))
 
 
@@ -130,7 +130,8 @@ def test_probabilities_add_up_to_one_at_any_time(make):
     for _, sampler in steps(make(batch_size=8)):
         chances = sampler.probabilities
         if chances is not None:
-            assert chances.shape == (N,) and chances.dtype == np.float64
+            assert chances.shape == (N,)
+            assert chances.dtype == np.float64
             assert chances.min() >= 0
             assert chances.sum() == pytest.approx(1)
 
@@ -157,7 +158,8 @@ def test_draws_do_not_depend_on_how_they_are_cut(name):
 def test_drop_last_leaves_out_the_smaller_batch(make):
     kept, dropped = make(batch_size=16), make(batch_size=16, drop_last=True)
     sizes = [len(batch) for batch in dropped]
-    assert len(set(sizes)) == 1 and len(sizes) == len(dropped) == N // 16
+    assert len(set(sizes)) == 1
+    assert len(sizes) == len(dropped) == N // 16
     assert len(kept) == N // 16 + 1 == len(list(kept))
 
 
@@ -231,7 +233,9 @@ def test_take_goes_on_over_the_end_of_the_epoch():
 def test_a_schedule_moves_a_setting_until_a_value_is_assigned():
     sampler = RandomSampler(100, batch_size=Schedule(10, 50, epochs=1))
     sizes = [len(batch) for batch in sampler]
-    assert sizes[0] == 10 and sizes == sorted(sizes[:-1]) + sizes[-1:] and sum(sizes) == 100
+    assert sizes[0] == 10
+    assert sizes == sorted(sizes[:-1]) + sizes[-1:]
+    assert sum(sizes) == 100
     sampler.batch_size = 25
     assert [len(batch) for batch in sampler] == [25] * 4
 

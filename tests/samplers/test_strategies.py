@@ -95,7 +95,8 @@ def test_a_thousand_million_samples_need_no_memory():
     seen = np.concatenate([next(epoch) for _ in range(200)])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert np.unique(seen).size == seen.size and seen.max() > 9e8
+    assert np.unique(seen).size == seen.size
+    assert seen.max() > 9e8
     assert peak < 10e6
     assert len(sampler) == 7812500
 
@@ -127,7 +128,8 @@ def test_the_guide_table_finds_what_the_binary_search_finds(skew):
     plain._draws_until_guide = np.inf
     guided.find(uniforms)
     found = guided.find(uniforms)
-    assert guided._guide is not None and plain._guide is None
+    assert guided._guide is not None
+    assert plain._guide is None
     assert np.array_equal(found, plain.find(uniforms))
     assert weights[found].min() > 0
 
@@ -137,7 +139,10 @@ def test_extreme_weights_do_not_overflow_or_leak():
         for replacement in (True, False):
             sampler = WeightedSampler(weights, 1, replacement=replacement)
             assert weights.index(0.0) not in indices(sampler)
-    assert sorted(indices(WeightedSampler([1e-300, 1e300], 1, replacement=False)).tolist()) == [0, 1]
+    assert sorted(indices(WeightedSampler([1e-300, 1e300], 1, replacement=False)).tolist()) == [
+        0,
+        1,
+    ]
 
 
 def test_inclusion_without_replacement_is_not_proportional():
@@ -223,7 +228,8 @@ def test_stratified_batches_hold_the_exact_mix(batch_size, counts, mode, drop_la
         for batch in sampler:
             held = np.bincount(labels[batch], minlength=len(counts))
             quota = ratios * batch.size
-            assert (np.floor(quota + 1e-9) <= held).all() and (held <= np.ceil(quota - 1e-9)).all()
+            assert (np.floor(quota + 1e-9) <= held).all()
+            assert (held <= np.ceil(quota - 1e-9)).all()
             total, size = total + held, size + batch.size
             if not (mode == "data" and drop_last):
                 assert (abs(total - ratios * size) < 1).all()
@@ -247,7 +253,8 @@ def test_m_per_class_counts_are_exact(batch_size, m, sizes, n_classes):
     assert sum(len(batch) for batch in sampler) == labels.size // m * m
     for batch in sampler:
         held = np.bincount(labels[batch])
-        assert set(held) <= {0, m} and (held > 0).sum() == batch.size // m
+        assert set(held) <= {0, m}
+        assert (held > 0).sum() == batch.size // m
         assert np.unique(batch).size == batch.size
         assert (labels[batch].reshape(-1, m) == labels[batch][::m, None]).all()
 
@@ -471,7 +478,8 @@ def test_shards_are_disjoint_and_take_equal_steps(shards, n):
         together = np.concatenate([part[step] for part in parts])
         assert np.unique(together).size == together.size
         assert len({part[step].size for part in parts}) == 1
-        assert set(together) <= set(whole) and whole.size - together.size < shards
+        assert set(together) <= set(whole)
+        assert whole.size - together.size < shards
 
 
 def test_shards_of_a_learner_stay_together_when_all_hear_all_losses():
