@@ -32,7 +32,18 @@ _ROOMS = {
     ),
     "checks": ("check_sampler",),
     "loaders": ("Loader",),
-    "loops": ("eager_loop", "fit_baseline", "train"),
+    "loops": (
+        "Adversarial",
+        "CompiledSteps",
+        "PoolSelection",
+        "eager_loop",
+        "fit_baseline",
+        "resume",
+        "sample_losses",
+        "save",
+        "train",
+        "use_xla",
+    ),
     "history": ("History",),
     "lab": ("BatchLab",),
 }
@@ -46,7 +57,18 @@ if TYPE_CHECKING:
     from batchlab.history import History
     from batchlab.lab import BatchLab
     from batchlab.loaders import Loader
-    from batchlab.loops import eager_loop, fit_baseline, train
+    from batchlab.loops import (
+        Adversarial,
+        CompiledSteps,
+        PoolSelection,
+        eager_loop,
+        fit_baseline,
+        resume,
+        sample_losses,
+        save,
+        train,
+        use_xla,
+    )
     from batchlab.samplers import (
         ClassBalancedSampler,
         CurriculumSampler,

@@ -1,11 +1,31 @@
 """How a batch becomes a better model: three loops with one mathematics.
 
-``fit_baseline`` is ``model.fit``, ``eager_loop`` the readable loop, ``train`` the compiled one. Given
-the same batches they end with the same weights.
+``fit_baseline`` is ``model.fit``, ``eager_loop`` the readable loop, ``train`` the compiled one.
+Given the same batches they end with the same weights.
+
+``training`` is ``train`` itself; it runs ``compiled`` steps, which hand a ``program`` (the training
+step, many times per call, by the rule of ``xla``) its data. ``selection`` and ``adversarial``
+change what a batch is; ``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it.
 """
 
-from batchlab.loops.compiled import CompiledSteps, train
+from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.checkpoint import resume, save
+from batchlab.loops.compiled import CompiledSteps
 from batchlab.loops.eager import eager_loop
 from batchlab.loops.fit import fit_baseline
+from batchlab.loops.selection import PoolSelection, sample_losses
+from batchlab.loops.training import train
+from batchlab.loops.xla import use_xla
 
-__all__ = ["CompiledSteps", "eager_loop", "fit_baseline", "train"]
+__all__ = [
+    "Adversarial",
+    "CompiledSteps",
+    "PoolSelection",
+    "eager_loop",
+    "fit_baseline",
+    "resume",
+    "sample_losses",
+    "save",
+    "train",
+    "use_xla",
+]

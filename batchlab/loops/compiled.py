@@ -1,166 +1,197 @@
-"""The same mathematics as ``eager_loop``, many steps per call of one compiled function."""
+"""Index batches to trained weights: data kept on the device or streamed to it."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
-from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.step import check_ready, loss_per_sample
-from batchlab.samplers.parameters import Parameter
+from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.program import Program
+from batchlab.loops.selection import PoolSelection
+from batchlab.loops.step import build
+from batchlab.samplers import Sampler
+from batchlab.samplers.validation import check_indices
+
+# Steps per call at most. A call costs about half a millisecond on the host, so 512 make that
+# negligible; more would only delay the progress bar and the Stop button.
+CAPACITY = 512
+_STREAM_BYTES = 2**26  # of gathered data per call; two such blocks are held at a time
+RESIDENT_LIMIT = 2**31
+
+
+@dataclass
+class Group:
+    """Batches of one size, ready for the compiled function."""
+
+    indices: NDArray[np.int64]
+    weights: tuple[tf.Tensor, ...]
+    data: Any
+
+
+@dataclass
+class Result:
+    """What a call did: the samples trained on and their losses, both (steps, kept)."""
+
+    indices: NDArray[np.int64]
+    losses: NDArray[np.float32]
+    totals: NDArray[np.float32]
+    scored_per_step: int
 
 
 class CompiledSteps:
-    """Train a model for several batches per call, with the gather inside the compiled function.
+    """Train a model for several batches per call of one compiled function.
+
+    Data that fit go to the device once and are gathered there; memory-mapped arrays and data
+    larger than `resident_limit` are gathered on the host, batch by batch.
 
     Parameters
     ----------
     model : keras.Model
         Compiled.
     loader : Loader
-        Its arrays go to the device once.
+        Its arrays and weights are used; its sampler is not asked.
+    selection : PoolSelection, optional
+        Makes every batch out of a pool.
+    adversarial : Adversarial, optional
+        Turns part of every batch into adversarial examples.
+    jit_compile : bool, optional
+        Whether to use XLA; by default the rule of :func:`use_xla`.
+    resident_limit : int, default 2**31
+        Bytes of data that may be copied to the device.
+
+    Attributes
+    ----------
+    step : int
+        Number of the next step, for what is random in it.
+    streamed : bool
+        Whether data are gathered on the host.
     """
 
-    def __init__(self, model: keras.Model, loader: Loader) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: keras.Model,
+        loader: Loader,
+        *,
+        selection: PoolSelection | None = None,
+        adversarial: Adversarial | None = None,
+        jit_compile: bool | None = None,
+        resident_limit: int = RESIDENT_LIMIT,
+    ) -> None:
+        for option in (selection, adversarial):
+            if option is not None:
+                option.check_loader(loader)
         self.loader = loader
-        self.mean_loss = keras.metrics.Mean()
-        self._x, self._y = keras.tree.map_structure(tf.constant, (loader.x, loader.y))
-        self._sample_losses = loss_per_sample(model)
-        if not model.built:
-            model.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), self._x))
-        model.optimizer.build(model.trainable_variables)
-        matrix = tf.TensorSpec((None, None), tf.int64)
-        self._run = tf.function(self._steps, input_signature=[matrix])
-        self._run_weighted = tf.function(
-            self._steps, input_signature=[matrix, tf.TensorSpec((None, None), tf.float32)]
-        )
+        self.step = 0
+        leaves = keras.tree.flatten((loader.x, loader.y))
+        self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
+        too_large = self._sample_bytes * loader.n > resident_limit
+        self.streamed = too_large or any(map(_memory_mapped, leaves))
+        self.program = _program(model, loader, self.streamed, selection, adversarial, jit_compile)
+        self._resident = None
+        if not self.streamed:
+            self._resident = keras.tree.map_structure(
+                lambda array: tf.constant(np.asarray(array)), (loader.x, loader.y)
+            )
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
-        losses: list[NDArray[np.float32]] = []
+        results = map(self.run, self.groups(batches))
+        return [losses for result in results for losses in result.losses]
+
+    def groups(
+        self, batches: Iterable[NDArray[np.int64]], most: int | None = None
+    ) -> Iterator[Group]:
+        """Prepare `batches` for :meth:`run`: those of one size together, at most `most`."""
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
-        for _, group in itertools.groupby(batches, key=len):
-            rows = list(group)
-            weights = [self.loader.weights(row) for row in rows]
-            if weights[0] is None:
-                result = self._run(np.stack(rows))
-            else:
-                result = self._run_weighted(np.stack(rows), np.stack(weights))
-            losses.extend(result.numpy())
-        return losses
+        for size, rows in itertools.groupby(self._weighed(batches), key=lambda row: len(row[0])):
+            limit = min(self.capacity(size), most or CAPACITY)
+            while group := list(itertools.islice(rows, limit)):
+                yield self._group(*zip(*group))
 
-    def _steps(self, indices: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-        steps = tf.shape(indices)[0]
-        losses = tf.TensorArray(tf.float32, size=steps, element_shape=(None,))
-        for step in tf.range(steps):
-            row = None if weights is None else weights[step]
-            losses = losses.write(step, self._step(indices[step], row))
-        return losses.stack()
+    def _weighed(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Any, Any]]:
+        """Every batch with its weights, which are asked for as soon as it is drawn."""
+        sampler = self.loader.sampler
+        own = getattr(type(sampler), "importance_weights", Sampler.importance_weights)
+        if self.loader.sample_weight is None and own is Sampler.importance_weights:
+            yield from ((row, None) for row in batches)
+            return
+        for row in batches:
+            indices = check_indices(row, self.loader.n, type(sampler).__name__)
+            yield indices, self.loader.weights(indices)
 
-    def _step(self, indices: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        model = self.model
-        x, y = keras.tree.map_structure(lambda array: tf.gather(array, indices), (self._x, self._y))
-        with tf.GradientTape() as tape:
-            y_pred = model(x, training=True)
-            loss = model.compute_loss(x, y, y_pred, weights)
-            scaled_loss = model.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, model.trainable_weights)
-        model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
-        self.mean_loss.update_state(loss, sample_weight=tf.shape(indices)[0])
-        model.compute_metrics(x, y, y_pred, weights)
-        return self._sample_losses(y, y_pred)
+    def capacity(self, size: int) -> int:
+        """Steps per call at most, for batches of `size`."""
+        if not self.streamed:
+            return CAPACITY
+        return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
 
+    def _group(self, rows: tuple[Any, ...], weights: tuple[Any, ...]) -> Group:
+        matrix = self._checked(rows)
+        factors = () if weights[0] is None else (self._padded(np.stack(weights)),)
+        return Group(matrix, factors, self._resident or self._stream(matrix))
 
-def train(
-    model: keras.Model,
-    loader: Loader,
-    epochs: int = 1,
-    *,
-    validation_data: Any = None,
-    callbacks: list[Any] | None = None,
-    verbose: int | str = "auto",
-    steps_per_call: int = 64,
-) -> History:
-    """Train like ``model.fit``, on the batches that the loader's sampler chooses, compiled.
+    def _checked(self, rows: tuple[Any, ...]) -> NDArray[np.int64]:
+        """`rows` as a matrix, every index one of the data's."""
+        owner = type(self.loader.sampler).__name__
+        matrix = np.asarray(rows)
+        whole = matrix.ndim == 2 and matrix.size and matrix.dtype.kind in "iu"
+        if not whole or matrix.min() < 0 or matrix.max() >= self.loader.n:
+            for row in rows:
+                check_indices(row, self.loader.n, owner)
+        return matrix.astype(np.int64, copy=False)
 
-    Parameters
-    ----------
-    model : keras.Model
-        Compiled; its loss, optimizer and metrics are used.
-    loader : Loader
-        Says what is in each batch.
-    epochs : int, default 1
-        How many epochs of the loader's sampler to train.
-    validation_data : tuple of arrays, optional
-        ``(x, y)``, evaluated after every epoch with ``model.evaluate``.
-    callbacks : list of keras.callbacks.Callback, optional
-        Called at the start and end of training and of every epoch.
-    verbose : "auto", 0, 1 or 2
-        Progress bar as in ``model.fit``.
-    steps_per_call : int, default 64
-        Batches per call of the compiled function. Losses reach ``sampler.update`` after each call,
-        so feedback is at most that many steps late. Without feedback the result does not depend
-        on it.
+    def _stream(self, matrix: NDArray[np.int64]) -> Any:
+        x, y = self.loader.gather(matrix.reshape(-1))[:2]
+        return keras.tree.map_structure(
+            lambda array: self._padded(array.reshape(*matrix.shape, *array.shape[1:])), (x, y)
+        )
 
-    Returns
-    -------
-    History
-        With every batch that was chosen and the loss of each of its samples.
+    def _padded(self, rows: NDArray[Any]) -> tf.Tensor:
+        """`rows` as a tensor; for XLA with unused ones below, so that the shape stays the same."""
+        missing = self.capacity(rows.shape[1]) - len(rows)
+        if self.program.xla and missing:
+            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+        return tf.constant(rows)
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the model is not compiled, or a parameter is of the wrong type or out of range.
-    """
-    check_ready(model, epochs, "train")
-    Parameter(1, low=1, name="steps_per_call").check(steps_per_call, "train")
-    run = CompiledSteps(model, loader)
-    history = History(loader.n)
-    hooks = keras.callbacks.CallbackList(
-        callbacks,
-        add_progbar=verbose != 0,
-        verbose=1 if verbose == "auto" else verbose,
-        epochs=epochs,
-        steps=len(loader),
-        model=model,
-    )
-    model.stop_training = False
-    hooks.on_train_begin()
-    logs: dict[str, float] = {}
-    for epoch in range(epochs):
-        model.reset_metrics()
-        run.mean_loss.reset_state()
-        hooks.on_epoch_begin(epoch)
-        for batches in _in_groups(loader.index_batches(), steps_per_call):
-            hooks.on_train_batch_begin(history.steps)
-            for indices, losses in zip(batches, run(batches)):
-                loader.update(indices, losses)
-                history.record(indices, losses)
-            logs = _logs(model, run)
-            hooks.on_train_batch_end(history.steps, logs)
-        if validation_data is not None:
-            scores = model.evaluate(*validation_data, verbose=0, return_dict=True)
-            logs = {**logs, **{f"val_{name}": value for name, value in scores.items()}}
-        history.end_epoch(logs)
-        hooks.on_epoch_end(epoch, logs)
-        if model.stop_training:
-            break
-    hooks.on_train_end(logs)
-    return history
+    def run(self, group: Group, count: int | None = None) -> Result:
+        """Train on the batches of `group`, or the first `count` of them, in one call."""
+        rows, size = group.indices.shape
+        count = rows if count is None else count
+        adversarial, selection = self.program.adversarial, self.program.selection
+        outputs = self.program(
+            tf.constant(self.step, tf.int64),
+            tf.constant(count),
+            self._padded(group.indices),
+            group.weights,
+            group.data,
+            () if adversarial is None else adversarial.settings,
+        )
+        self.step += count
+        losses, totals, *kept = (output.numpy()[:count] for output in outputs)
+        indices = kept[0] if kept else group.indices[:count]
+        return Result(indices, losses, totals, 0 if selection is None else size)
 
 
-def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while group := list(itertools.islice(batches, size)):
-        yield group
+def _memory_mapped(array: Any) -> bool:
+    sources = getattr(array, "arrays", [array])  # a loader of several sources lays them end to end
+    return any(isinstance(source, np.memmap) for source in sources)
 
 
-def _logs(model: keras.Model, run: CompiledSteps) -> dict[str, float]:
-    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    return {**logs, "loss": float(run.mean_loss.result())}
+def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
+    """The model's program for these options; kept with the model, so that it compiles once."""
+    # compile() makes a new loss tracker: a program belongs to one compile().
+    # __dict__, because Keras would track and save what is assigned in the ordinary way.
+    key = (model._loss_tracker, *options)
+    kept = model.__dict__.get("_batchlab_program")
+    if kept is None or kept[0] != key:
+        build(model, loader)
+        kept = model.__dict__["_batchlab_program"] = (key, Program(model, *options))
+    return kept[1]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from batchlab.backend import keras, tf
 from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.step import check_ready, loss_per_sample
+from batchlab.loops.step import build, check_own_step, check_ready, forward, loss_per_sample
 
 
 def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
@@ -30,9 +28,12 @@ def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
     Raises
     ------
     TypeError, ValueError
-        If the model is not a compiled Keras model or `epochs` is not a whole number from 1.
+        If the model is not a compiled Keras model, has a ``train_step`` of its own, or `epochs` is
+        not a whole number from 1.
     """
     check_ready(model, epochs, "eager_loop")
+    check_own_step(model, loader, "eager_loop")
+    build(model, loader)
     sample_losses = loss_per_sample(model)
     history = History(loader.n)
     for _ in range(epochs):
@@ -41,7 +42,7 @@ def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
         for indices in loader.index_batches():
             x, y, weights = keras.utils.unpack_x_y_sample_weight(loader.gather(indices))
             with tf.GradientTape() as tape:
-                y_pred = model(x, training=True)
+                y_pred = forward(model, x)
                 loss = model.compute_loss(x, y, y_pred, weights)
                 scaled_loss = model.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled_loss, model.trainable_weights)
@@ -52,11 +53,6 @@ def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
             history.record(indices, losses)
             mean_loss.update_state(loss, sample_weight=len(indices))
             model.compute_metrics(x, y, y_pred, weights)
-        history.end_epoch(epoch_logs(model, mean_loss))
+        history.end_epoch({**model.get_metrics_result(), "loss": mean_loss.result()})
+    model.optimizer.finalize_variable_values(model.trainable_weights)
     return history
-
-
-def epoch_logs(model: Any, mean_loss: Any) -> dict[str, float]:
-    """The loss and the metrics of the epoch, by name."""
-    logs = {name: float(value) for name, value in model.get_metrics_result().items()}
-    return {**logs, "loss": float(mean_loss.result())}

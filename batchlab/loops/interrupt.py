@@ -1,0 +1,36 @@
+"""Ctrl-C between steps, not within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class DeferredInterrupt:
+    """Within ``with``, Ctrl-C sets :attr:`pressed`; leaving raises the KeyboardInterrupt.
+
+    So weights, sampler and history agree wherever training stops. A second Ctrl-C acts at once. In
+    a thread other than the main one, where Python delivers no signals, nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._previous: Any = None
+
+    def __enter__(self) -> DeferredInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+        if self.pressed and kind is None:
+            raise KeyboardInterrupt

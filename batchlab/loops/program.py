@@ -1,0 +1,187 @@
+"""The training step as one compiled function that takes many steps per call."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from batchlab.backend import keras, tf
+from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.selection import PoolSelection
+from batchlab.loops.step import forward, loss_per_sample
+from batchlab.loops.xla import unsupported_ops, use_xla
+
+
+class Program:
+    """Several training steps of a model in one call, compiled once per batch size.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled and built.
+    streamed : bool, default False
+        Whether the data of a call are its batches, (steps, batch, ...), not all samples, (n, ...).
+    selection : PoolSelection, optional
+        Makes every batch out of a pool.
+    adversarial : Adversarial, optional
+        Turns part of every batch into adversarial examples.
+    jit_compile : bool, optional
+        Whether to use XLA; by default the rule of :func:`use_xla`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        streamed: bool = False,
+        selection: PoolSelection | None = None,
+        adversarial: Adversarial | None = None,
+        jit_compile: bool | None = None,
+    ) -> None:
+        self.model = model
+        self.streamed = streamed
+        self.selection = selection
+        self.adversarial = adversarial
+        self.xla = use_xla(model, jit_compile)
+        self._sample_losses = loss_per_sample(model)
+        self._mean_loss = model._loss_tracker  # not among model.metrics if the model overrides them
+        self._functions: dict[Any, Any] = {}
+
+    def __call__(self, *arguments: Any) -> tuple[tf.Tensor, ...]:
+        """Run the steps; see `_steps` for arguments and results."""
+        if self.model.run_eagerly:
+            return self._steps(*arguments)
+        try:
+            return self._compiled(*arguments)(*arguments)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if not self.xla or "XLA" not in str(error):
+                raise
+            warnings.warn(
+                f"train: XLA cannot compile {unsupported_ops(error)}, which model "
+                f"{self.model.name!r} uses, so it is trained in the plain graph. "
+                "jit_compile=False says so from the start.",
+                stacklevel=2,
+            )
+        self.xla = False
+        self._functions.clear()
+        return self._compiled(*arguments)(*arguments)
+
+    def _compiled(
+        self, first: Any, count: Any, indices: Any, weights: Any, data: Any, settings: Any
+    ) -> Any:
+        """The compiled function for data of these types, whatever their lengths."""
+        free = 2 if self.streamed else 1
+        leaves = keras.tree.flatten(data)
+        key = (len(weights), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
+        if key not in self._functions:
+            scalar, matrix = tf.TensorSpec(()), tf.TensorSpec((None, None))
+            specs = (
+                tf.TensorSpec((), tf.int64),
+                tf.TensorSpec((), tf.int32),
+                tf.TensorSpec((None, None), tf.int64),
+                tuple(matrix for _ in weights),
+                keras.tree.map_structure(
+                    lambda leaf: tf.TensorSpec([None] * free + leaf.shape[free:], leaf.dtype), data
+                ),
+                tuple(scalar for _ in settings),
+            )
+            # The concrete function: to call it takes a third of the time that tf.function takes.
+            self._functions[key] = tf.function(
+                self._steps, input_signature=specs, jit_compile=self.xla
+            ).get_concrete_function()
+        return self._functions[key]
+
+    def _steps(
+        self,
+        first: tf.Tensor,
+        count: tf.Tensor,
+        indices: tf.Tensor,
+        weights: tuple[tf.Tensor, ...],
+        data: Any,
+        settings: tuple[tf.Tensor, ...],
+    ) -> tuple[tf.Tensor, ...]:
+        """Train on the first `count` rows of `indices`.
+
+        Parameters
+        ----------
+        first : int64
+            Number of the first step, for what is random in it.
+        count : int32
+            How many steps to take. XLA compiles a function for every shape, so that the matrix
+            always has the same number of rows and not all need be used.
+        indices : int64 (rows, batch)
+            The samples of every batch.
+        weights : tuple of one float32 (rows, batch), or empty
+            Factors for the losses.
+        data : (x, y)
+            All samples, or batch by batch.
+        settings : tuple of float32
+            What `adversarial` may change while it trains.
+
+        Returns
+        -------
+        losses : float32 (rows, kept)
+            The losses of the samples that were trained on.
+        totals : float32 (rows,)
+            The loss of every batch, with weights and regularisation.
+        indices : int64 (rows, kept)
+            Which samples these are; only with a `selection`.
+        """
+        rows = tf.shape(indices)[0]
+        losses = tf.TensorArray(tf.float32, size=rows, element_shape=(None,))
+        totals = tf.TensorArray(tf.float32, size=rows, element_shape=())
+        kept = tf.TensorArray(tf.int64, size=rows, element_shape=(None,))
+        row = tf.constant(0)
+        while row < count:
+            step = first + tf.cast(row, tf.int64)
+            batch = self._batch(row, step, indices, weights, data)
+            row_losses, total = self._step(step, settings, *batch)
+            losses = losses.write(row, row_losses)
+            totals = totals.write(row, total)
+            if self.selection is not None:
+                kept = kept.write(row, batch[0])
+            row += 1
+        results = losses.stack(), totals.stack()
+        return results if self.selection is None else (*results, kept.stack())
+
+    def _batch(
+        self, row: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, weights: Any, data: Any
+    ) -> tuple[Any, ...]:
+        """The samples, x, y and weights of one step."""
+        samples = indices[row]
+        weights = [factor[row] for factor in weights]
+        if self.streamed:
+            x, y = keras.tree.map_structure(lambda array: array[row], data)
+        else:
+            x, y = keras.tree.map_structure(lambda array: tf.gather(array, samples), data)
+        if self.selection is not None:
+            best = self.selection.choose(self.model, self._sample_losses, samples, x, y, step)
+            samples, weights, x, y = keras.tree.map_structure(
+                lambda array: tf.gather(array, best), (samples, weights, x, y)
+            )
+        return samples, x, y, weights[0] if weights else None
+
+    def _step(
+        self, step: tf.Tensor, settings: Any, samples: tf.Tensor, x: Any, y: Any, weights: Any
+    ) -> tuple[tf.Tensor, ...]:
+        model = self.model
+        if self.adversarial is not None:
+            x = self.adversarial.mix(model, self._sample_losses, x, y, step, settings)
+        with tf.GradientTape() as tape:
+            y_pred = forward(model, x)
+            loss = model.compute_loss(x, y, y_pred, weights)
+            scaled_loss = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, model.trainable_weights)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
+        self._mean_loss.update_state(loss, sample_weight=tf.shape(samples)[0])
+        model.compute_metrics(x, y, y_pred, weights)
+        return self._sample_losses(y, y_pred), tf.cast(tf.reduce_sum(loss), tf.float32)
+
+    def logs(self) -> dict[str, float]:
+        """The loss and the metrics since the epoch began, by name."""
+        results = {**self.model.get_metrics_result(), "loss": self._mean_loss.result()}
+        return {name: float(value) for name, value in results.items()}
+
+    def reset_metrics(self) -> None:
+        """Begin an epoch."""
+        self.model.reset_metrics()
+        self._mean_loss.reset_state()

@@ -1,0 +1,51 @@
+"""Which models XLA makes faster: a rule that can be repeated, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import re
+
+from batchlab.backend import keras, tf
+
+# On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long.
+_CONVOLUTIONS = tuple(
+    layer for name, layer in vars(keras.layers).items() if re.search("Conv", name)
+)
+# For one and the same seed XLA draws other random numbers than the graph, and on CPUs slowly.
+_RANDOM = tuple(
+    layer for name, layer in vars(keras.layers).items() if re.search("Dropout|Noise|Random", name)
+)
+
+
+def use_xla(model: keras.Model, jit_compile: bool | None = None) -> bool:
+    """Whether to compile a model's training with XLA.
+
+    `jit_compile` decides if it is not None; so do ``run_eagerly=True`` and ``jit_compile=True`` in
+    ``model.compile`` (Keras's own choice where there is a GPU). Otherwise the model decides, never
+    a stopwatch, so that a run can be repeated: XLA, unless a layer
+
+    - does not support it (``supports_jit``),
+    - draws random numbers, such as Dropout: those of XLA differ from those of ``model.fit``,
+    - is a convolution, and there is no GPU.
+    """
+    if model.run_eagerly:
+        return False
+    if jit_compile is not None or model.jit_compile:
+        return jit_compile is not False
+    layers = [layer for layer in model._flatten_layers() if layer is not model]
+    if not all(getattr(layer, "supports_jit", True) for layer in layers):
+        return False
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    for_the_graph = _RANDOM if on_gpu else _RANDOM + _CONVOLUTIONS
+    return not any(isinstance(layer, for_the_graph) or _drops_out(layer) for layer in layers)
+
+
+def _drops_out(layer: keras.layers.Layer) -> bool:
+    """Whether a recurrent or attention layer has a dropout of its own."""
+    rates = (getattr(layer, name, None) for name in ("dropout", "recurrent_dropout"))
+    return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)
+
+
+def unsupported_ops(error: tf.errors.OpError) -> str:
+    """The names of the operations that XLA refused, or the first line of its message."""
+    ops = sorted(set(re.findall(r"(\w+) \(No registered", str(error))))
+    return ", ".join(ops) or str(error).strip().splitlines()[0]

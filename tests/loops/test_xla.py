@@ -1,0 +1,104 @@
+"""Which models XLA compiles, what happens where it cannot, and how often anything is compiled."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from batchlab import CompiledSteps, RandomSampler, train, use_xla
+from batchlab.backend import keras, tf
+from tests.loops.models import N, assert_same_weights, loader, model
+
+layers = keras.layers
+
+
+def test_the_rule_is_about_layers_not_time():
+    assert use_xla(model("dense"))
+    assert use_xla(model("gru"))
+    assert not use_xla(model("conv"))  # random numbers
+    assert use_xla(model("conv"), jit_compile=True)
+    assert not use_xla(model("dense"), jit_compile=False)
+    assert not use_xla(model("dense", run_eagerly=True), jit_compile=True)
+    assert use_xla(model("conv", jit_compile=True))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv1D(2, 1),
+        layers.GaussianNoise(0.1),
+        layers.LSTM(2, dropout=0.1, return_sequences=True),
+    ],
+)
+def test_layers_that_stay_in_the_graph_on_a_cpu(layer):
+    if tf.config.list_logical_devices("GPU") and isinstance(layer, layers.Conv1D):
+        pytest.skip("convolutions are compiled on GPUs")
+    inner = keras.Sequential([keras.Input((3, 2)), layer])
+    net = keras.Sequential([inner, layers.Flatten(), layers.Dense(1)])
+    net.compile("sgd", "mse")
+    assert not use_xla(net)
+
+
+def test_an_operation_that_xla_lacks_is_named_and_the_graph_takes_over():
+    def metric(y, y_pred):
+        mean = tf.numpy_function(lambda values: np.float32(values.mean()), [y_pred], tf.float32)
+        return tf.ensure_shape(mean, ())
+
+    nets = [model("dense", metrics=[metric]) for _ in range(2)]
+    with pytest.warns(UserWarning, match=r"XLA cannot compile PyFunc, .* jit_compile=False"):
+        train(nets[0], loader(), 1, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(nets[1], loader(), 1, verbose=0, jit_compile=False)
+        train(nets[0], loader(), 1, verbose=0)  # said once
+        train(nets[1], loader(), 1, verbose=0, jit_compile=False)
+    assert_same_weights(nets[0], nets[1])
+
+
+def test_one_trace_for_all_epochs_runs_batch_sizes_and_loaders():
+    traces = []
+
+    class Traced(layers.Layer):
+        def call(self, inputs):
+            traces.append(tf.executing_eagerly())
+            return inputs
+
+    net = keras.Sequential([keras.Input((4,)), Traced(), layers.Dense(3, "softmax")])
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    train(net, loader(), 3, verbose=0, jit_compile=False)
+    in_graph = traces.count(False)
+    source = loader()
+    train(net, source, 2, verbose=0, jit_compile=False)
+    source.sampler.batch_size = 5
+    train(net, source, 1, verbose=0, jit_compile=False, steps_per_call=2)
+    assert traces.count(False) == in_graph
+    net.compile("adam", "sparse_categorical_crossentropy")  # a new optimizer is a new program
+    train(net, loader(), 1, verbose=0, jit_compile=False)
+    assert traces.count(False) > in_graph
+
+
+def test_compiled_steps_take_live_batch_sizes_and_learning_rates():
+    net, source = model("dense", keras.optimizers.SGD(0.1)), loader()
+    steps = CompiledSteps(net, source, jit_compile=False)
+    batches = iter(source.sampler)
+    first = [next(batches)]
+    source.sampler.batch_size = 5
+    losses = steps([*first, next(batches), next(batches)])
+    assert [len(values) for values in losses] == [12, 5, 5]
+    net.optimizer.learning_rate = 0.0
+    before = [weights.copy() for weights in net.get_weights()]
+    steps([next(batches)])
+    for ours, theirs in zip(net.get_weights(), before):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_more_batches_than_one_call_takes(monkeypatch):
+    nets = [model("dense") for _ in range(2)]
+    rows = [row for _ in range(3) for row in RandomSampler(N, 12, drop_last=True)]
+    expected = CompiledSteps(nets[0], loader(), jit_compile=False)(rows)
+    monkeypatch.setattr("batchlab.loops.compiled.CAPACITY", 4)
+    losses = CompiledSteps(nets[1], loader(), jit_compile=False)(rows)
+    np.testing.assert_array_equal(losses, expected)
+    assert_same_weights(nets[0], nets[1])
