@@ -68,7 +68,8 @@ class Session:
         self._loader = Loader(x, labels, sampler=next(iter(self.patterns.values())))
         for sampler in self.patterns.values():
             Loader(x, labels, sampler=sampler)  # refuses a sampler made for other data
-        self._steps = CompiledSteps(model, self._loader)
+        # The plain graph: XLA would compile for seconds whenever the batch size is moved.
+        self._steps = CompiledSteps(model, self._loader, jit_compile=False)
         self._predict = tf.function(lambda inputs: model(inputs, training=False))
         self._first_values = [variable.numpy() for variable in self._variables()]
         self.parameters = self._declared()

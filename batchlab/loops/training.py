@@ -23,6 +23,7 @@ from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps, Group, Result
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready
+from batchlab.loops.xla import use_xla
 from batchlab.samplers import Sampler
 from batchlab.samplers.parameters import Parameter
 
@@ -80,7 +81,8 @@ def train(
         Batches per call of the compiled function. It never changes the result; by default as many,
         up to 512, as take 0.1 s.
     jit_compile : bool, optional
-        Whether to compile with XLA. By default the model decides (see :func:`use_xla`).
+        Whether to compile with XLA. By default the model and the number of steps in all epochs
+        decide (see :func:`use_xla`).
     selection : PoolSelection, optional
         Train on the best of each batch instead of all of it.
     adversarial : Adversarial, optional
@@ -136,7 +138,7 @@ def train(
         loader,
         selection=selection,
         adversarial=adversarial,
-        jit_compile=jit_compile,
+        jit_compile=use_xla(model, jit_compile, epochs * len(loader)),
         resident_limit=resident_limit,
     )
     run = _Run(steps, history, hooks, checkpoints, lag, steps_per_call, restore_on_nan)

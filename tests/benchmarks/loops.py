@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from batchlab import Loader, PrioritizedSampler, RandomSampler, train
+from batchlab import Loader, PrioritizedSampler, RandomSampler, train, use_xla
 from batchlab.backend import keras, tf
 
 layers = keras.layers
@@ -167,7 +167,9 @@ def ours(task: Task, lag: int | None = None, in_memory: bool = False) -> Epoch:
     else:
         sampler = PrioritizedSampler(len(x), task.batch)
     model, loader = task.model(), Loader(x, y, sampler=sampler)
-    return lambda epochs: train(model, loader, epochs, verbose=0, lag=lag or 16).steps
+    # As in a long run: a few epochs alone would not be worth what XLA takes to compile.
+    options = {"verbose": 0, "lag": lag or 16, "jit_compile": use_xla(model)}
+    return lambda epochs: train(model, loader, epochs, **options).steps
 
 
 def torch_loader(task: Task) -> Epoch:

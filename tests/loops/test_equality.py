@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab import RandomSampler, eager_loop, fit_baseline, train
+from batchlab import RandomSampler, eager_loop, fit_baseline, train, use_xla
 from batchlab.backend import keras
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
@@ -26,9 +26,9 @@ def test_fit_eager_and_train_end_with_the_same_weights(kind, optimizer):
     x, y = data(kind)
     by_fit = fit_baseline(fitted, x, y, sampler=RandomSampler(N, 12, seed=3), epochs=2)
     by_eager = eager_loop(eager, loader(kind), epochs=2)
-    # By the rule for one optimizer: for four models XLA, which takes seconds to compile.
-    by_rule = {} if optimizer == "adam" else {"jit_compile": False}
-    by_train = train(trained, loader(kind), epochs=2, verbose=0, **by_rule)
+    # As in a long run for one optimizer: for four models XLA, which takes seconds to compile.
+    xla = optimizer == "adam" and use_xla(trained)
+    by_train = train(trained, loader(kind), epochs=2, verbose=0, jit_compile=xla)
 
     assert any(not np.allclose(a, b) for a, b in zip(start, trained.get_weights()))
     assert_same_weights(trained, fitted, TOLERANCE)
@@ -63,7 +63,7 @@ def test_steps_per_call_do_not_change_one_bit_with_xla():
     for steps_per_call in (1, 2, None):
         for variable, value in zip(state, start):
             variable.assign(value)
-        train(net, loader(), 2, verbose=0, steps_per_call=steps_per_call)
+        train(net, loader(), 2, verbose=0, jit_compile=True, steps_per_call=steps_per_call)
         ends.append([weights.copy() for weights in net.get_weights()])
     for one, two, many in zip(*ends):
         np.testing.assert_array_equal(one, two)

@@ -24,6 +24,13 @@ def test_the_rule_is_about_layers_not_time():
     assert use_xla(model("conv", jit_compile=True))
 
 
+def test_short_runs_are_not_worth_compiling():
+    assert not use_xla(model("dense"), steps=1000)
+    assert use_xla(model("dense"), steps=100_000)
+    assert use_xla(model("dense"), jit_compile=True, steps=1000)
+    assert not use_xla(model("conv"), steps=100_000)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -48,11 +55,11 @@ def test_an_operation_that_xla_lacks_is_named_and_the_graph_takes_over():
 
     nets = [model("dense", metrics=[metric]) for _ in range(2)]
     with pytest.warns(UserWarning, match=r"XLA cannot compile PyFunc, .* jit_compile=False"):
-        train(nets[0], loader(), 1, verbose=0)
+        train(nets[0], loader(), 1, verbose=0, jit_compile=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(nets[1], loader(), 1, verbose=0, jit_compile=False)
-        train(nets[0], loader(), 1, verbose=0)  # said once
+        train(nets[0], loader(), 1, verbose=0, jit_compile=True)  # said once
         train(nets[1], loader(), 1, verbose=0, jit_compile=False)
     assert_same_weights(nets[0], nets[1])
 
