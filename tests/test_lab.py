@@ -101,8 +101,9 @@ def test_replaying_the_events_repeats_batches_and_weights() -> None:
     assert_same(weights(first), weights(second))
 
 
-def test_result_does_not_depend_on_how_the_steps_are_cut() -> None:
-    first, second = (BatchLab(X, Y, strategies={"loss": LossSampler(N, 16)}) for _ in range(2))
+@pytest.mark.parametrize("make", [LossSampler, PrioritizedSampler])
+def test_result_does_not_depend_on_how_the_steps_are_cut(make: Any) -> None:
+    first, second = (BatchLab(X, Y, strategies={"listening": make(N, 16)}) for _ in range(2))
     first.run(60)
     for steps in (1, 2, 30, 20, 7):
         second.run(steps)

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,11 +189,22 @@ class Session:
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
         while steps > 0:
-            batches = [self._next_batch(ahead) for ahead in range(min(steps, FEEDBACK_LAG))]
-            for indices, losses in zip(batches, self._steps(batches)):
-                self._feedback.append((self.history.steps, self.strategy, indices, losses))
-                self.history.record(indices, losses)
+            self._loader.sampler = self.sampler
+            batches: list[NDArray[np.int64]] = []
+            # Drawn one by one as they are asked for, each with its importance weights.
+            losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches))
+            for indices, values in zip(batches, losses):
+                self._feedback.append((self.history.steps, self.strategy, indices, values))
+                self.history.record(indices, values)
             steps -= len(batches)
+
+    def _drawn(
+        self, count: int, batches: list[NDArray[np.int64]]
+    ) -> Iterator[NDArray[np.int64]]:
+        """Draw `count` batches, noted in `batches`."""
+        for ahead in range(count):
+            batches.append(self._next_batch(ahead))
+            yield batches[-1]
 
     def _next_batch(self, ahead: int) -> NDArray[np.int64]:
         """Draw the batch of the step that is `ahead` of the next, after the feedback due by then."""
