@@ -183,19 +183,21 @@ class Sampler(abc.ABC):
         keys = self.generator().bit_generator.random_raw(8)
         return KeyedPermutation(self.n, keys)(np.arange(start, min(start + size, self.n)))
 
-    def ahead(self, size: int, make: Callable[[int], NDArray[np.int64]]) -> NDArray[np.int64]:
+    def ahead(
+        self, size: int, make: Callable[[int], NDArray[np.int64]], at_least: int = 0
+    ) -> NDArray[np.int64]:
         """The next `size` draws, from a block that ``make(count)`` draws at once.
 
         Only for strategies whose k-th draw depends on nothing but the settings; setting one drops
-        what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits.
+        what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits; a
+        strategy that knows how much will be wanted says so with `at_least`.
         """
         start, block = self._block
         place = self._drawn - start
         part = block[place : place + size]
         if part.size < size:
-            block = make(
-                max(size, min(2 * block.size, 2**16, self.samples_per_epoch - self._drawn))
-            )
+            left = self.samples_per_epoch - self._drawn
+            block = make(max(size, min(max(2 * block.size, at_least), 2**16, left)))
             self._block = self._drawn, block
             part = block[:size]
         return part

@@ -136,6 +136,7 @@ class PrioritizedSampler(FeedbackSampler):
     ) -> None:
         self._tree: SumTree | None = None  # built when first drawn from
         self._hardest: float | None = None  # the loss that unreported samples have in the tree
+        self._between_updates = self._updated_at = 0  # in draws
         super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
         self.alpha = alpha
         self.beta = beta
@@ -158,6 +159,10 @@ class PrioritizedSampler(FeedbackSampler):
     def losses_changed(self, indices: NDArray[np.int64]) -> None:
         if self._tree is not None:
             self._tree.set(indices, self._priorities(self._losses[indices]))
+        # What was drawn ahead is void now. As many draws as came between two updates are likely to
+        # come before the next one, and a block of them costs little more than a batch.
+        self._block = Sampler._block
+        self._between_updates, self._updated_at = self._draws - self._updated_at, self._draws
 
     def draw(self, size: int) -> NDArray[np.int64]:
         if self._warming_up:
@@ -166,7 +171,8 @@ class PrioritizedSampler(FeedbackSampler):
             self._tree = self._new_tree()
             if self._hardest is None:
                 self._hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
-        return self._tree.find(self.uniforms(size))
+        tree = self._tree
+        return self.ahead(size, lambda count: tree.find(self.uniforms(count)), self._between_updates)
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Factors for the losses of a batch, float32 (batch,), the largest of them 1."""
