@@ -142,7 +142,9 @@ class Loader(keras.utils.PyDataset):
         if hasattr(self.sampler, "importance_weights"):
             factors.append(self.sampler.importance_weights(indices))
         known = [factor for factor in factors if factor is not None]
-        return np.prod(known, axis=0, dtype=np.float32) if known else None
+        if len(known) < 2:
+            return np.asarray(known[0], np.float32) if known else None
+        return np.prod(known, axis=0, dtype=np.float32)
 
     def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""

@@ -124,7 +124,9 @@ class CompiledSteps:
             yield from ((row, None) for row in batches)
             return
         for row in batches:
-            indices = check_indices(row, self.loader.n, type(sampler).__name__)
+            indices = np.asarray(row)
+            if self.loader.sample_weight is not None:  # a sampler checks what it is asked about
+                indices = check_indices(row, self.loader.n, type(sampler).__name__)
             yield indices, self.loader.weights(indices)
 
     def capacity(self, size: int) -> int:

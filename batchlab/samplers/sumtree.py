@@ -32,11 +32,12 @@ class SumTree:
             weights = level.sum(axis=1)
         self.top = weights
         self._sums = [level.reshape(-1) for level in self.levels[1:]] + [self.top]
+        self._ends = np.concatenate(([0.0], np.cumsum(self.top)))
 
     @property
     def total(self) -> float:
         """The sum of all weights."""
-        return float(np.cumsum(self.top)[-1])
+        return float(self._ends[-1])
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -49,10 +50,11 @@ class SumTree:
         for level, sums in zip(self.levels, self._sums):
             indices = indices // self.WIDTH
             sums[indices] = level[indices].sum(axis=1)
+        np.cumsum(self.top, out=self._ends[1:])
 
     def find(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
         """The sample of each number in [0, 1), int64, of the same shape (batch,)."""
-        ends = np.concatenate(([0.0], np.cumsum(self.top)))
+        ends = self._ends
         heights = _below(uniforms * ends[-1], ends[-1])
         nodes = np.searchsorted(ends[1:], heights, side="right")
         heights -= ends[nodes]
