@@ -45,7 +45,7 @@ _ROOMS = {
         "use_xla",
     ),
     "history": ("History",),
-    "lab": ("BatchLab",),
+    "lab": ("BatchLab", "Session"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from batchlab import datasets, figures
     from batchlab.checks import check_sampler
     from batchlab.history import History
-    from batchlab.lab import BatchLab
+    from batchlab.lab import BatchLab, Session
     from batchlab.loaders import Loader
     from batchlab.loops import (
         Adversarial,
