@@ -13,21 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.history import History
-
-# Okabe & Ito (2008): told apart with every common form of colour blindness. One colour means one
-# thing in every notebook: the data is grey, what was chosen is blue, a second strategy is orange.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-)
-DATA, CHOSEN, INK = "#9A9A9A", BLUE, "#222222"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, INK, "#7F5AA2", "#8C564B")
-_SURFACE = LinearSegmentedColormap.from_list("surface", [BLUE, "#FFFFFF", ORANGE])
+from batchlab.style import CHOSEN, DATA, INK, LIGHT, ORANGE, PALETTE, Theme, class_colours, colours_of, tidy
 
 
 class Figure(matplotlib.figure.Figure):
@@ -52,16 +38,6 @@ class Figure(matplotlib.figure.Figure):
         png = io.BytesIO()
         self.savefig(png, format="png")
         return {"image/png": png.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
-
-
-def tidy(axes: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
-    """Label `axes` in the one way all our pictures have."""
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(xlabel, fontsize=9)
-    axes.set_ylabel(ylabel, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
 
 
 def smooth(values: ArrayLike, window: int) -> NDArray[np.float64]:
@@ -90,7 +66,7 @@ def learning_curves(
     figure = Figure(4.0 * len(metrics), 3.0)
     words = []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics):
-        for colour, (name, history) in zip(PALETTE, histories.items()):
+        for colour, (name, history) in zip(colours_of(histories), histories.items()):
             values = history.history[metric]
             axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, marker=".")
             words.append(f"{name}: {metric} {values[0]:.1f} to {values[-1]:.1f}")
@@ -117,9 +93,9 @@ def class_mix(
     figure = Figure(8.0, 3.0)
     axes = figure.subplots()
     width = 0.8 / len(mixes)
-    for number, (name, shares) in enumerate(mixes.items()):
+    colours = [DATA, *colours_of(list(mixes)[1:])]
+    for number, (colour, (name, shares)) in enumerate(zip(colours, mixes.items())):
         left = np.arange(len(classes)) - 0.4 + width * number
-        colour = DATA if number == 0 else PALETTE[number - 1]
         axes.bar(left, shares, width * 0.95, align="edge", color=colour, label=name)
     axes.set_xticks(range(len(classes)), classes)
     tidy(axes, title, "class", "share of the samples")
@@ -137,7 +113,7 @@ def visits(histories: Mapping[str, History], title: str = "Visits per sample") -
     words = []
     most = max(int(history.visits.max()) for history in histories.values())
     plots = figure.subplots(1, len(histories), squeeze=False, sharey=True)[0]
-    for axes, colour, (name, history) in zip(plots, PALETTE, histories.items()):
+    for axes, colour, (name, history) in zip(plots, colours_of(histories), histories.items()):
         axes.hist(history.visits, np.arange(most + 2) - 0.5, color=colour, rwidth=0.9)
         tidy(axes, f"{title}: {name}", "times chosen", "samples")
         words.append(f"{name}: {1 - history.coverage:.0%} never, at most {history.visits.max()}×")
