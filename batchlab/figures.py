@@ -226,3 +226,53 @@ def decision_surface(
     tidy(axes, title, "first feature", "second feature")
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def comparison(
+    values: Mapping[str, NDArray[np.float64]],
+    ylabel: str,
+    title: str = "",
+    *,
+    points: ArrayLike | None = None,
+    xlabel: str = "step",
+    alt: str = "",
+) -> Figure:
+    """Strategies over several seeds: every seed a dot and the mean a bar, or a band and its mean.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray of float, shape (seeds,) or (seeds, points)
+        By strategy: one of ``Comparison.measures``. With two axes they are curves, and the band
+        goes from the lowest seed to the highest.
+    ylabel : str
+        What was measured, with its unit.
+    title : str
+        What is compared.
+    points : array_like of float, shape (points,), optional
+        Where the curves were measured; needed for curves.
+    xlabel : str, default "step"
+        What `points` are, with their unit.
+    alt : str
+        What is seen, in words; "what it shows" is said already.
+    """
+    figure = Figure(8.0, 3.2)
+    axes = figure.subplots()
+    for place, (colour, (name, runs)) in enumerate(zip(PALETTE, values.items())):
+        if points is not None:
+            axes.fill_between(points, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.15)
+            axes.plot(points, runs.mean(axis=0), color=colour, label=name)
+            continue
+        spread = np.linspace(-0.12, 0.12, len(runs))
+        axes.scatter(place + spread, runs, s=22, color=colour, edgecolors="white", linewidths=0.5)
+        axes.plot([place - 0.28, place + 0.28], [runs.mean()] * 2, color=colour, linewidth=2.5)
+    seeds = len(next(iter(values.values())))
+    if points is None:
+        axes.set_xticks(range(len(values)), values)
+        tidy(axes, title, "strategy", ylabel)
+        drawn = f"one dot for each of {seeds} seeds, a line at their mean"
+    else:
+        axes.legend(frameon=False, fontsize=8)
+        tidy(axes, title, xlabel, ylabel)
+        drawn = f"the mean of {seeds} seeds, and a band from the lowest to the highest"
+    figure.alt = f"{title}. {ylabel} of {', '.join(values)}: {drawn}. {alt}".strip()
+    return figure
