@@ -13,7 +13,41 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.history import History
-from batchlab.style import CHOSEN, DATA, INK, LIGHT, ORANGE, PALETTE, Theme, class_colours, colours_of, tidy
+from batchlab.style import (
+    BLUE,
+    CHOSEN,
+    DATA,
+    INK,
+    LIGHT,
+    ORANGE,
+    PALETTE,
+    Theme,
+    class_colours,
+    colours_of,
+    tidy,
+)
+
+# Notebooks take the colours for their own figures from here, where the other figures are.
+__all__ = [
+    "CHOSEN",
+    "DATA",
+    "INK",
+    "ORANGE",
+    "PALETTE",
+    "Figure",
+    "class_mix",
+    "comparison",
+    "confusion",
+    "decision_surface",
+    "learning_curves",
+    "scatter",
+    "smooth",
+    "surface",
+    "surface_values",
+    "grid_of",
+    "tidy",
+    "visits",
+]
 
 
 class Figure(matplotlib.figure.Figure):
@@ -148,15 +182,18 @@ def confusion(
     return figure
 
 
-def scatter(axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str]) -> None:
+def scatter(
+    axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT
+) -> None:
     """The samples of 2-D data as points, rarer classes on top and larger."""
     points, labels = np.asarray(x), np.asarray(y)
     counts = np.bincount(labels, minlength=len(classes))
+    colours = class_colours(len(classes), theme)
+    edge = {"linewidths": 0.3, "edgecolors": theme.background}
     for number in np.argsort(-counts):
         members = points[labels == number]
         size = 6 if counts[number] == counts.max() else 12
-        colour, name = PALETTE[number], classes[number]
-        axes.scatter(*members.T, s=size, color=colour, label=name, linewidths=0.3, edgecolors="white")
+        axes.scatter(*members.T, s=size, color=colours[number], label=classes[number], **edge)
     axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)
     axes.set_ylim(points[:, 1].min() - 0.3, points[:, 1].max() + 0.3)
 
@@ -168,7 +205,7 @@ def grid_of(axes: Axes, resolution: int = 60) -> NDArray[np.float32]:
     return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def surface(axes: Axes, outputs: NDArray[Any]) -> Any:
+def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
     """Colour `axes` by what a model says on ``grid_of(axes)``; the image, to be updated live.
 
     Parameters
@@ -177,11 +214,15 @@ def surface(axes: Axes, outputs: NDArray[Any]) -> Any:
         With its limits set.
     outputs : ndarray of float, shape (resolution ** 2, 1 or classes)
         Predicted probabilities.
+    theme : Theme
+        What page it is drawn for.
     """
     classes = outputs.shape[1]
-    options: dict[str, Any] = {"cmap": _SURFACE, "vmin": 0, "vmax": 1}
+    shades = LinearSegmentedColormap.from_list("surface", [BLUE, theme.background, ORANGE])
+    options: dict[str, Any] = {"cmap": shades, "vmin": 0, "vmax": 1}
     if classes > 2:
-        options = {"cmap": ListedColormap(PALETTE[:classes]), "vmin": 0, "vmax": classes - 1}
+        colours = ListedColormap(class_colours(classes, theme))
+        options = {"cmap": colours, "vmin": 0, "vmax": classes - 1}
     extent = (*axes.get_xlim(), *axes.get_ylim())
     return axes.imshow(
         surface_values(outputs),
@@ -257,7 +298,7 @@ def comparison(
     """
     figure = Figure(8.0, 3.2)
     axes = figure.subplots()
-    for place, (colour, (name, runs)) in enumerate(zip(PALETTE, values.items())):
+    for place, (colour, (name, runs)) in enumerate(zip(colours_of(values), values.items())):
         if points is not None:
             axes.fill_between(points, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.15)
             axes.plot(points, runs.mean(axis=0), color=colour, label=name)

@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import cycle
 
 from matplotlib.axes import Axes
 
@@ -89,11 +90,10 @@ def colour_of(strategy: str) -> str:
 def colours_of(names: Iterable[str]) -> list[str]:
     """Colours for the runs of one picture, all different: those of their strategies where known."""
     colours: list[str] = []
+    rest = cycle(PALETTE)
     for name in names:
         colour = _known(name)
-        if colour is None or colour in colours:
-            colour = next(other for other in PALETTE * 10 if other not in colours[-len(PALETTE) + 1 :])
-        colours.append(colour)
+        colours.append(next(rest) if colour is None or colour in colours else colour)
     return colours
 
 
