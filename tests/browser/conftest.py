@@ -10,22 +10,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer
-
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-NAMES = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
-
-
-def find_chromium() -> str | None:
-    """The path of a Chromium, if there is one."""
-    return next(filter(None, (shutil.which(name) for name in NAMES if name)), None)
-
+from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer, find_chromium
 
 def install_chromium() -> None:
     """Debian's own package, where this process may install it; quietly nothing elsewhere."""
@@ -57,24 +48,34 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
-    """A JupyterLab server on copies of the notebooks."""
-    folder = tmp_path_factory.mktemp("notebooks")
-    shutil.copytree(NOTEBOOKS, folder, dirs_exist_ok=True)
-    server = LabServer(folder, tmp_path_factory.mktemp("jupyter"))
+    """A JupyterLab server on an empty folder."""
+    server = LabServer(tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter"))
     yield server
     server.stop()
 
 
+@pytest.fixture(scope="package")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures of pages go; with $BATCHLAB_SCREENSHOTS they are kept there."""
+    kept = os.environ.get("BATCHLAB_SCREENSHOTS")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def opened(chromium: Browser, server: LabServer, screenshots: Path) -> Iterator[LabPage]:
+    """A page of its own, without the cookies and the storage of others."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    yield LabPage(context.new_page(), server, screenshots)
+    context.close()
+
+
 @pytest.fixture
 def lab_page(
-    chromium: Browser, lab_server: LabServer, tmp_path: Path, request: pytest.FixtureRequest
+    chromium: Browser, lab_server: LabServer, screenshots: Path, request: pytest.FixtureRequest
 ) -> Iterator[LabPage]:
-    """A fresh page; with $BATCHLAB_SCREENSHOTS its pictures, the last one too, are kept there."""
-    kept: Any = os.environ.get("BATCHLAB_SCREENSHOTS")
-    screenshots = Path(kept) if kept else tmp_path
-    screenshots.mkdir(parents=True, exist_ok=True)
-    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
-    lab = LabPage(context.new_page(), lab_server, screenshots)
-    yield lab
-    lab.screenshot(f"{request.node.name}-end")
-    context.close()
+    """A fresh page, and a picture of it at the end."""
+    with opened(chromium, lab_server, screenshots) as page:
+        yield page
+        page.screenshot(f"{request.node.name}-end")

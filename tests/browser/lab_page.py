@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+CHROMIUM_NAMES = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -36,6 +41,11 @@ KERNEL_READY = """() => {
     return Boolean(panel?.content?.widgets?.length && panel.context.isReady && context?.isReady
         && context.session?.kernel?.connectionStatus === 'connected');
 }"""
+
+
+def find_chromium() -> str | None:
+    """The path of a Chromium, if there is one."""
+    return next(filter(None, (shutil.which(name) for name in CHROMIUM_NAMES if name)), None)
 
 
 class LabServer:
@@ -86,6 +96,16 @@ class LabServer:
             time.sleep(0.1)
         self.stop()
         raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()}")
+
+    def add_notebook(self, name: str, *cells: str) -> Path:
+        """Write a notebook of these code cells into the server's folder; its path."""
+        spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = new_notebook(
+            cells=[new_code_cell(cell) for cell in cells], metadata={"kernelspec": spec}
+        )
+        path = self.folder / name
+        nbformat.write(notebook, path)
+        return path
 
     def stop(self) -> None:
         """Stop the server; it stops its kernels."""
@@ -144,6 +164,19 @@ class LabPage:
             }""",
             number,
         )
+
+    def cell(self, source: str) -> Any:
+        """The cell that begins with this source, as a locator."""
+        code = source.partition("\n")[0]
+        return self.page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code)
+
+    def restart_kernel(self) -> None:
+        """Restart the kernel, as a reader would, and wait for the new one."""
+        old = self.in_kernel("__import__('os').getpid()")
+        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:restart-kernel')")
+        self.page.get_by_role("button", name="Restart", exact=True).click()
+        self.page.wait_for_function(KERNEL_READY, timeout=60_000)
+        assert self.in_kernel("__import__('os').getpid()") != old
 
     def outputs(self, number: int) -> list[dict[str, Any]]:
         """What a code cell has put out, as in the notebook file."""

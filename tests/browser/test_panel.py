@@ -1,105 +1,197 @@
-"""The live panel of notebook 03 in JupyterLab, as a student uses it."""
+"""The live panel in JupyterLab, as a reader uses it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, expect
 
-from tests.browser.lab_page import LabPage
+from tests.browser.conftest import opened
+from tests.browser.lab_page import LabPage, LabServer
+from tests.browser.panel_view import PanelView
 
-NOTEBOOK = "03_weighted_batches.ipynb"
-PICTURE = ".widget-image"
+NOTEBOOK = "panel.ipynb"
+CELLS = (
+    "from batchlab import BatchLab, ClassBalancedSampler, RandomSampler, datasets\n"
+    "data = datasets.moons(n=300, share=0.2)",
+    "lab = BatchLab(data.x_train, data.y_train, classes=data.classes, strategies={\n"
+    '    "class-balanced": ClassBalancedSampler, "random": RandomSampler,\n'
+    "}, validation_data=(data.x_test, data.y_test))\n"
+    "lab",
+    "other = BatchLab(data.x_train, data.y_train)\nother",
+)
+SETUP, LAB, OTHER = range(3)
+TRAINING = "[each for each in __import__('threading').enumerate() if each.name == 'BatchLab']"
+
+
+@pytest.fixture(scope="module")
+def notebook(chromium: Browser, lab_server: LabServer, screenshots: Path) -> Iterator[LabPage]:
+    """A notebook whose kernel has imported TensorFlow; one for all of these tests."""
+    lab_server.add_notebook(NOTEBOOK, *CELLS)
+    with opened(chromium, lab_server, screenshots) as page:
+        page.open(NOTEBOOK)
+        page.run_cells(SETUP)
+        yield page
+
+
+def view(notebook: LabPage, cell: int) -> PanelView:
+    """The panel below a cell."""
+    return PanelView(notebook.cell(CELLS[cell]).locator(".jp-OutputArea-output"))
 
 
 @pytest.fixture
-def panel(lab_page: LabPage) -> Iterator[LabPage]:
-    """Notebook 03 with its panel in sight, run down to there and no further."""
-    lab_page.open(NOTEBOOK)
-    shown = lab_page.page.evaluate(
-        "window.jupyterapp.shell.currentWidget.content.widgets"
-        ".findIndex(cell => cell.model.type === 'code' && cell.model.sharedModel.source === 'lab')"
-    )
-    code = lab_page.page.evaluate(
-        "last => window.jupyterapp.shell.currentWidget.content.widgets.slice(0, last + 1)"
-        ".flatMap((cell, number) => cell.model.type === 'code' ? [number] : [])",
-        shown,
-    )
-    lab_page.run_cells(*code)
-    lab_page.page.wait_for_selector(PICTURE)
-    lab_page.select(shown)
-    yield lab_page
-    lab_page.in_kernel("lab.stop()")
+def panel(notebook: LabPage, request: pytest.FixtureRequest) -> Iterator[PanelView]:
+    """A fresh panel: its cell is run again."""
+    notebook.run_cells(LAB)
+    panel = view(notebook, LAB)
+    panel.wait()
+    notebook.select(LAB)
+    yield panel
+    notebook.screenshot(f"{request.node.name}-end")
+    notebook.in_kernel("lab.stop()")
 
 
-def press(panel: LabPage, button: str) -> None:
-    panel.page.locator(".jupyter-button", has_text=button).click()
+def test_play_pause_and_steps(notebook: LabPage, panel: PanelView) -> None:
+    first = panel.image.get_attribute("src")
+    panel.press("Play")
+    panel.wait_for_text("training")
+    second = panel.wait_for_picture(other_than=first)
+    panel.wait_for_picture(other_than=second)
+    panel.press("Pause")
+    panel.wait_for_text("paused")
+    notebook.wait_in_kernel(f"not {TRAINING}")
+    steps = int(notebook.in_kernel("lab.history.steps"))
+    panel.wait_for_text(f"step {steps}")
+    panel.press("Step")
+    notebook.wait_in_kernel(f"lab.history.steps == {steps + 1}")
+    panel.wait_for_text(f"step {steps + 1}")
 
 
-def test_slider_reaches_the_running_training(panel: LabPage) -> None:
-    steps = int(panel.in_kernel("lab.history.steps"))
-    press(panel, "Play")
-    panel.wait_in_kernel(f"lab.history.steps > {steps + 10}")
-    picture = panel.page.locator(PICTURE).get_attribute("src")
-    events = int(panel.in_kernel("len(lab.history.events)"))
-    slider = panel.page.locator(".widget-slider", has_text="balance").locator(".noUi-handle")
-    slider.focus()
+def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("Play")
+    notebook.wait_in_kernel("lab.history.steps > 5")
+    for last in (0.2, 0.75):
+        panel.drag("balance", 0, 1, 0.1, 0.9, last, moves=40)
+        notebook.wait_in_kernel(f"abs(lab.sampler.balance - {last}) < 0.03")
+        # Nothing that was on its way comes after it: loop and readout agree.
+        panel.page.wait_for_timeout(300)
+        assert float(panel.readout("balance")) == float(notebook.in_kernel("lab.sampler.balance"))
+    assert float(panel.readout("balance")) == pytest.approx(0.75, abs=0.03)
+    notebook.wait_in_kernel("lab.history.steps > lab.history.events[-1].step")
+
+
+def test_typed_values_and_arrow_keys(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("Play")
+    panel.type("balance", "0.35")
+    notebook.wait_in_kernel("lab.sampler.balance == 0.35")
+    panel.handle("balance").focus()
     for _ in range(3):
-        slider.press("ArrowRight")
-
-    panel.wait_in_kernel("lab.sampler.balance == 0.53")
-    panel.wait_in_kernel(f"len(lab.history.events) > {events}")
-    assert panel.in_kernel("lab.history.events[-1].name, lab.history.events[-1].value") == (
-        "('balance', 0.53)"
-    )
-    changed = int(panel.in_kernel("lab.history.events[-1].step"))
-    panel.wait_in_kernel(f"lab.history.steps > {changed}")
-    panel.page.wait_for_function(
-        "([selector, before]) => document.querySelector(selector).src !== before", arg=[PICTURE, picture]
-    )
-    assert "training" in panel.page.locator("body").inner_text()
-    panel.screenshot("panel-light")
-
-    press(panel, "Pause")
-    panel.wait_in_kernel("not lab.playing")
-    paused = panel.in_kernel("lab.history.steps")
-    press(panel, "Step")
-    panel.wait_in_kernel(f"lab.history.steps == {paused} + 1")
+        panel.handle("balance").press("ArrowRight")
+    notebook.wait_in_kernel("lab.sampler.balance == 0.38")
+    panel.type("batch size", "7")
+    notebook.wait_in_kernel("len(lab.history.indices[-1]) == 7")
+    panel.choose("strategy", "random")
+    notebook.wait_in_kernel("lab.history.events[-1].value == 'random'")
+    expect(panel.control("balance")).to_be_hidden()
 
 
-def test_reset_keeps_the_sliders(panel: LabPage) -> None:
-    press(panel, "Reset")
-    panel.wait_in_kernel("lab.history.steps == 0")
-    press(panel, "Step")
-    panel.wait_in_kernel("lab.history.steps == 1")
-    assert panel.in_kernel("lab.sampler.balance") == "0.5"
+def test_reset_keeps_the_sliders(notebook: LabPage, panel: PanelView) -> None:
+    panel.type("balance", "0.35")
+    panel.press("Step")
+    notebook.wait_in_kernel("lab.history.steps == 1")
+    panel.press("Reset")
+    notebook.wait_in_kernel("lab.history.steps == 0")
+    panel.press("Step")
+    notebook.wait_in_kernel("lab.history.steps == 1 and lab.sampler.balance == 0.35")
 
 
-def test_running_the_cell_again_stops_the_previous_run(panel: LabPage) -> None:
-    made = panel.page.evaluate(
-        "window.jupyterapp.shell.currentWidget.content.widgets.findIndex(cell => "
-        "cell.model.type === 'code' && cell.model.sharedModel.source.includes('lab = BatchLab('))"
-    )
-    panel.in_kernel("globals().update(first=lab)")
-    press(panel, "Play")
-    panel.wait_in_kernel("first.playing")
-    panel.run_cells(made)
-    panel.wait_in_kernel("lab is not first and not first.playing")
+def test_failing_sampler_shows_its_traceback_in_the_panel(
+    notebook: LabPage, panel: PanelView
+) -> None:
+    notebook.in_kernel("lab.sampler.__dict__.update(draw=lambda size: 1 / 0)")
+    panel.press("Play")
+    panel.wait_for_text("ZeroDivisionError")
+    notebook.wait_in_kernel("not lab.playing")
+    notebook.in_kernel("lab.sampler.__dict__.pop('draw')")
+    panel.press("Step")
+    notebook.wait_in_kernel("lab.history.steps == 1")
+    expect(panel.root).not_to_contain_text("ZeroDivisionError")
 
 
-def test_failing_sampler_shows_its_traceback_in_the_panel(panel: LabPage) -> None:
-    panel.in_kernel("lab.sampler.__dict__.update(draw=lambda size: 1 / 0)")
-    press(panel, "Play")
-    panel.page.wait_for_selector("text=ZeroDivisionError")
-    panel.wait_in_kernel("not lab.playing")
-    panel.in_kernel("lab.sampler.__dict__.pop('draw')")
-    press(panel, "Step")
-    panel.page.wait_for_selector("text=ZeroDivisionError", state="detached")
+def test_running_the_cell_again_stops_the_run_before(notebook: LabPage, panel: PanelView) -> None:
+    notebook.in_kernel("globals().update(first=lab)")
+    panel.press("Play")
+    notebook.wait_in_kernel("first.playing")
+    notebook.run_cells(LAB)
+    notebook.wait_in_kernel(f"lab is not first and not first.playing and not {TRAINING}")
 
 
-def test_dark_theme(panel: LabPage) -> None:
-    panel.use_theme("JupyterLab Dark")
-    panel.page.set_viewport_size({"width": 1280, "height": 900})
-    panel.screenshot("panel-dark")
-    assert panel.page.locator(PICTURE).is_visible()
-    panel.use_theme("JupyterLab Light")
+def test_two_panels_in_one_notebook(notebook: LabPage, panel: PanelView) -> None:
+    notebook.run_cells(OTHER)
+    other = view(notebook, OTHER)
+    other.wait()
+    panel.press("Play")
+    other.press("Play")
+    other.type("batch size", "5")
+    notebook.wait_in_kernel("other.sampler.batch_size == 5 and lab.sampler.batch_size == 32")
+    other.press("Pause")
+    notebook.wait_in_kernel("lab.playing and not other.playing")
+    steps = notebook.in_kernel("lab.history.steps")
+    notebook.wait_in_kernel(f"lab.history.steps > {steps} + 5")
+    notebook.in_kernel("other.stop()")
+
+
+def test_every_control_can_be_reached_by_keyboard(panel: PanelView) -> None:
+    controls = panel.root.locator(
+        "button, select, input, .noUi-handle, .widget-readout[contenteditable=true]"
+    ).filter(visible=True)
+    wanted = controls.evaluate_all("all => all.map((each, number) => each.dataset.number = number)")
+    assert len(wanted) > 8
+    controls.first.focus()
+    reached = set()
+    for _ in range(2 * len(wanted)):
+        reached.add(panel.page.evaluate("Number(document.activeElement.dataset.number ?? -1)"))
+        panel.page.keyboard.press("Tab")
+    missed = [controls.nth(number).inner_text() for number in set(wanted) - reached]
+    assert not missed
+
+
+def test_a_reloaded_page_shows_the_running_panel(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("Play")
+    notebook.wait_in_kernel("lab.playing")
+    notebook.save()
+    notebook.open(NOTEBOOK)
+    panel.wait()
+    panel.wait_for_picture(other_than=panel.image.get_attribute("src"))
+    panel.type("balance", "0.45")
+    notebook.wait_in_kernel("lab.sampler.balance == 0.45 and lab.playing")
+
+
+def test_restarting_one_kernel_leaves_nothing_of_it_and_another_notebook_alone(
+    notebook: LabPage,
+    panel: PanelView,
+    chromium: Browser,
+    lab_server: LabServer,
+    screenshots: Path,
+) -> None:
+    lab_server.add_notebook("second.ipynb", *CELLS[:OTHER])
+    with opened(chromium, lab_server, screenshots) as second:
+        second.open("second.ipynb")
+        second.run_all()
+        view(second, LAB).press("Play")
+        panel.press("Play")
+        panel.type("balance", "0.15")
+        notebook.wait_in_kernel("lab.playing and lab.sampler.balance == 0.15")
+        second.wait_in_kernel("lab.playing and lab.sampler.balance == 1")
+
+        notebook.restart_kernel()
+        assert notebook.in_kernel(TRAINING) == "[]"
+        steps = second.in_kernel("lab.history.steps")
+        second.wait_in_kernel(f"lab.playing and lab.history.steps > {steps} + 5")
+        second.in_kernel("lab.stop()")
+    notebook.run_cells(SETUP, LAB)
+    panel.press("Play")
+    notebook.wait_in_kernel("lab.history.steps > 5")

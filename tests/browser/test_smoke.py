@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from tests.browser.lab_page import LabPage
 
 SLIDER = "import ipywidgets\nslider = ipywidgets.IntSlider(value=5, max=10)\nslider"
 
 
-def add_notebook(lab_page: LabPage, name: str, *cells: str) -> None:
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells], metadata=metadata)
-    nbformat.write(notebook, lab_page.server.folder / name)
-
-
 def test_slider_moved_by_keyboard_arrives_in_the_kernel(lab_page: LabPage) -> None:
-    add_notebook(lab_page, "slider.ipynb", SLIDER, 'print("the slider is at", slider.value)')
+    lab_page.server.add_notebook("slider.ipynb", SLIDER, 'print("the slider is at", slider.value)')
     lab_page.open("slider.ipynb")
     lab_page.run_all()
     assert lab_page.text(1) == "the slider is at 5\n"
@@ -33,14 +25,14 @@ def test_slider_moved_by_keyboard_arrives_in_the_kernel(lab_page: LabPage) -> No
 
 
 def test_failing_cell_fails_the_test(lab_page: LabPage) -> None:
-    add_notebook(lab_page, "failing.ipynb", "1 / 0")
+    lab_page.server.add_notebook("failing.ipynb", "1 / 0")
     lab_page.open("failing.ipynb")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         lab_page.run_all()
 
 
 def test_dark_theme(lab_page: LabPage) -> None:
-    add_notebook(lab_page, "theme.ipynb", "1 + 1")
+    lab_page.server.add_notebook("theme.ipynb", "1 + 1")
     lab_page.open("theme.ipynb")
     lab_page.use_theme("JupyterLab Dark")
     assert lab_page.screenshot("dark").stat().st_size > 0
@@ -48,7 +40,7 @@ def test_dark_theme(lab_page: LabPage) -> None:
 
 
 def test_condition_that_stays_false_fails_the_test(lab_page: LabPage) -> None:
-    add_notebook(lab_page, "false.ipynb", "value = 1")
+    lab_page.server.add_notebook("false.ipynb", "value = 1")
     lab_page.open("false.ipynb")
     lab_page.run_all()
     assert lab_page.in_kernel("value + 1") == "2"
