@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation, Transform
 
 # Told apart with every common form of colour blindness.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
@@ -126,3 +127,8 @@ def tidy(axes: Axes, title: str, xlabel: str, ylabel: str, theme: Theme = LIGHT)
     axes.spines[:].set_color(theme.ink)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def moved(axes: Axes, right: float = 0.0, down: float = 0.0) -> Transform:
+    """Coordinates from 0 to 1 over `axes`, moved by so many inches: for keys outside of them."""
+    return axes.transAxes + ScaledTranslation(right, -down, axes.figure.dpi_scale_trans)

@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from batchlab import figures
 from batchlab.lab.session import Session
-from batchlab.style import Theme, colour_of, tidy
+from batchlab.style import Theme, colour_of, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
 SMOOTHED = 20  # steps whose mean the loss curve shows
@@ -108,7 +107,7 @@ class Losses(Curves):
         self.mark_changes()
         ink = {"color": self.theme.ink}
         handles = [Line2D([], [], **ink, linewidth=1.2, label=f"batches, mean of {SMOOTHED}")]
-        if any("validation loss" in session.curves for session in self.sessions):
+        if any(session.validated for session in self.sessions):
             handles.append(Line2D([], [], **ink, linewidth=2.4, label="validation"))
         handles.append(Line2D([], [], **ink, linestyle="", marker="|", label="change"))
         self.key(handles=handles, handlelength=1.5, bbox_to_anchor=(1, 0.94))
@@ -123,7 +122,7 @@ class Losses(Curves):
             for raw in self._raw:
                 _draw(raw, session, steps, values)
             tops.append(np.quantile(values if self._raw else smooth, 0.99) if len(values) else 0.0)
-            if "validation loss" in curves:
+            if session.validated:
                 _draw(self._validation[number], session, *curves["validation loss"])
                 tops.append(max(curves["validation loss"][1], default=0.0))
         moved = fit(self.axes.set_ylim, self.axes.get_ylim(), np.nanmax(tops) or 1.0)
@@ -172,13 +171,17 @@ class Mix(Chart):
         share = np.bincount(first.labels, minlength=count) / len(first.labels)
         left = places - 0.42 + width / 2
         axes.bar(left, share, width, color=self.theme.data, label="data")
+        rims = {"linewidth": 1} if count < 6 else {"linewidth": 0, "hatch": ""}  # narrow bars
         self._bars = [
-            axes.bar(left + (1 + n) * width, 0 * share, width, hatch=HATCHES[n] if count < 6 else "")
-            for n in range(len(self.sessions))
+            axes.bar(left + (1 + n) * width, 0 * share, width, **{"hatch": hatch, **rims})
+            for n, hatch in zip(range(len(self.sessions)), HATCHES)
         ]
         self.moving = [bar for bars in self._bars for bar in bars]
         every = -(-count // MOST_NAMES)
-        axes.set_xticks(places[::every], first.classes[::every])
+        names = [name[:10] for name in first.classes[::every]]
+        axes.set_xticks(places[::every], names)
+        if 8 * len("".join(names)) > axes.get_window_extent().width:
+            axes.tick_params(axis="x", rotation=30)
         axes.set_ylim(0, min(1.0, 1.3 * max(share.max(), 1 / count)))
         axes.yaxis.set_major_formatter(percent)
 
@@ -188,8 +191,7 @@ class Mix(Chart):
             for bar in bars:
                 bar.set(facecolor=colour_of(session.strategy), edgecolor=self.theme.background)
         # Beside the title, where no bar can come, and a little further.
-        beside = self.axes.transAxes + ScaledTranslation(0.3, 0, self.axes.figure.dpi_scale_trans)
-        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": beside}
+        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.3)}
         self.key("lower right", ncols=3, handlelength=0.8, **place)
 
     def update(self) -> bool:
@@ -313,4 +315,5 @@ def fit(
 def _round_up(value: float) -> float:
     """The next number that makes a calm axis: 1, 1.5, 2, 3, 4, 5, 7 or 10 times a power of ten."""
     power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 7, 10) if step * power >= value * 0.999)
+    steps = (1, 1.5, 2, 3, 4, 5, 7, 10)
+    return next(step * power for step in steps if step * power >= value * 0.999)

@@ -95,7 +95,8 @@ class Picture:
         ]
         self._keep_out_of_frame(True)
         # Places for the axes are sought once: doing so at every picture takes most of the time.
-        self.figure.get_layout_engine().set(rect=(0, 0, 0.985, 1))  # room for the last tick label
+        # With room for tick labels that come to be longer.
+        self.figure.get_layout_engine().set(rect=(0.01, 0, 0.975, 1))
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
         self._frame: Any = None

@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from batchlab import figures
 from batchlab.lab.session import Session
-from batchlab.style import Theme, class_colours, tidy
+from batchlab.style import Theme, class_colours, moved, tidy
 
 MOST_POINTS = 2_000  # drawn of the data: more take longer and hide each other
 MOST_NAMES = 20  # classes in a legend
-COLUMNS, ROWS = 6, 6  # of thumbnails: room for a usual batch of 32
+COLUMNS, ROWS = 6, 6  # of thumbnails, at least: room for a usual batch of 32
 FRAME, CAPTION, GAP = 3, 15, 12  # pixels around a thumbnail, under it, and to the next one
 
 
@@ -77,12 +77,14 @@ class Points:
     def _legend(self) -> None:
         handle_of = {handle.get_label(): handle for handle in self.axes.collections}
         names = [*self.session.classes[:MOST_NAMES], "batch"]
+        letters = max(map(len, names))
         self.axes.legend(
             [handle_of[name] for name in names],
             names,
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.12),
-            ncols=6 if len(names) > 5 else 5,
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=moved(self.axes, down=0.37),  # below the label of the axis
+            ncols=max(1, min(6, int(self.axes.get_window_extent().width / (26 + 7 * letters)))),
             frameon=False,
             fontsize=8,
             labelcolor=self.theme.ink,
@@ -141,7 +143,7 @@ class Thumbnails:
         tidy(axes, title, "", "", theme).set_axis_off()
         self._low, self._high = float(session.x.min()), float(session.x.max())
         self._frames = _bytes_of([to_rgb(c) for c in class_colours(len(session.classes), theme)])
-        self._font = ImageFont.truetype(findfont("DejaVu Sans"), CAPTION - 5)
+        self._font = ImageFont.truetype(findfont("DejaVu Sans"), CAPTION - 4)
         self._sheet = axes.figure.figimage(np.zeros((1, 1, 4), dtype=np.uint8))
         self.moving: list[Artist] = [self._sheet]
 
@@ -154,12 +156,12 @@ class Thumbnails:
         self._sheet.ox, self._sheet.oy = round(box.x0), round(box.y0)
         sheet = Image.new("RGBA", (int(box.width), int(box.height)), self.theme.background)
         words = ImageDraw.Draw(sheet)
-        across = sheet.width // COLUMNS
-        side = min(across - GAP, (sheet.height - CAPTION) // ROWS - CAPTION)
-        down = side + CAPTION
-        order = largest_first(losses)[: COLUMNS * ROWS]
+        side = min(sheet.width // COLUMNS - GAP, (sheet.height - CAPTION) // ROWS - CAPTION)
+        across, down = side + GAP, side + CAPTION
+        columns = sheet.width // across
+        order = largest_first(losses)[: columns * ROWS]
         for number, place in enumerate(order):
-            left, top = number % COLUMNS * across, number // COLUMNS * down
+            left, top = number % columns * across, number // columns * down
             sheet.paste(self._thumbnail(indices[place], side), (left, top))
             name = self.session.classes[self.session.labels[indices[place]]]
             caption = f"{name[:4]} · {losses[place]:.2f}"
@@ -167,7 +169,7 @@ class Thumbnails:
         batch = f"batch of {len(indices)}: class · loss, the largest loss first"
         if len(order) < len(indices):
             batch = f"class · loss, the {len(order)} largest losses of {len(indices)}"
-        words.text((0, -(-len(order) // COLUMNS) * down), batch, self.theme.ink, self._font)
+        words.text((0, -(-len(order) // columns) * down), batch, self.theme.ink, self._font)
         self._sheet.set_data(np.asarray(sheet))
 
     def _thumbnail(self, index: int, side: int) -> Image.Image:
