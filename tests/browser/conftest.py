@@ -67,6 +67,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(chromium: Browser, server: LabServer, screenshots: Path) -> Iterator[LabPage]:
     """A page of its own, without the cookies and the storage of others."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(60_000)  # milliseconds; the machine may be busy
     yield LabPage(context.new_page(), server, screenshots)
     context.close()
 

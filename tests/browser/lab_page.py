@@ -174,7 +174,7 @@ class LabPage:
         """Restart the kernel, as a reader would, and wait for the new one."""
         old = self.in_kernel("__import__('os').getpid()")
         self.page.evaluate("void window.jupyterapp.commands.execute('notebook:restart-kernel')")
-        self.page.get_by_role("button", name="Restart", exact=True).click()
+        self.page.locator(".jp-Dialog button.jp-mod-accept").click()
         self.page.wait_for_function(KERNEL_READY, timeout=60_000)
         assert self.in_kernel("__import__('os').getpid()") != old
 

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-PATIENCE = 60_000  # milliseconds; the machine may be busy
+PATIENCE = 60_000  # milliseconds to wait for what should come at once: the machine may be busy
 
 
 class PanelView:
@@ -34,11 +34,11 @@ class PanelView:
     def press(self, label: str) -> None:
         """Press the button that says so."""
         named = re.compile(rf"^\s*{label}\s*$")  # an icon may count as part of a button's name
-        self.root.locator("button").filter(has_text=named).click(timeout=PATIENCE)
+        self.root.locator("button").filter(has_text=named).click()
 
     def control(self, name: str) -> Locator:
         """The slider, box or menu of a setting, with its name and value."""
-        label = self.root.locator(".widget-label").filter(has_text=re.compile(f"^{name}$"))
+        label = self.page.locator(".widget-label").filter(has_text=re.compile(f"^{name}$"))
         return self.root.locator(".widget-inline-hbox").filter(has=label)
 
     def handle(self, name: str) -> Locator:
@@ -78,7 +78,6 @@ class PanelView:
         self.page.wait_for_function(
             "([image, before]) => image.src !== before",
             arg=[self.image.element_handle(), other_than],
-            timeout=PATIENCE,
         )
         return self.image.get_attribute("src")
 

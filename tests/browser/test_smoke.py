@@ -24,25 +24,11 @@ def test_slider_moved_by_keyboard_arrives_in_the_kernel(lab_page: LabPage) -> No
     assert lab_page.text(1) == "the slider is at 8\n"
 
 
-def test_failing_cell_fails_the_test(lab_page: LabPage) -> None:
-    lab_page.server.add_notebook("failing.ipynb", "1 / 0")
+def test_failing_cell_and_false_condition_fail_the_test(lab_page: LabPage) -> None:
+    lab_page.server.add_notebook("failing.ipynb", "value = 1", "1 / 0")
     lab_page.open("failing.ipynb")
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         lab_page.run_all()
-
-
-def test_dark_theme(lab_page: LabPage) -> None:
-    lab_page.server.add_notebook("theme.ipynb", "1 + 1")
-    lab_page.open("theme.ipynb")
-    lab_page.use_theme("JupyterLab Dark")
-    assert lab_page.screenshot("dark").stat().st_size > 0
-    lab_page.use_theme("JupyterLab Light")
-
-
-def test_condition_that_stays_false_fails_the_test(lab_page: LabPage) -> None:
-    lab_page.server.add_notebook("false.ipynb", "value = 1")
-    lab_page.open("false.ipynb")
-    lab_page.run_all()
     assert lab_page.in_kernel("value + 1") == "2"
     with pytest.raises(AssertionError, match="value == 2"):
         lab_page.wait_in_kernel("value == 2", timeout=0.2)
