@@ -17,7 +17,6 @@ from IPython import get_ipython
 from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.lab.controls import Controls
-from batchlab.lab.kernel import pause_when_interrupted
 from batchlab.lab.picture import Picture
 from batchlab.lab.session import FEEDBACK_LAG, Session
 from batchlab.lab.settings import DATA_SETTINGS
@@ -104,7 +103,6 @@ class BatchLab:
         )
         self._picture = Picture([self._session])
         self._controls = Controls()
-        pause_when_interrupted(self._controls)
         # Held while the session trains, draws or is reset; never by a widget callback.
         self._busy = threading.RLock()
         self._thread: threading.Thread | None = None
