@@ -226,7 +226,7 @@ def test_only_the_settings_of_the_strategy_are_shown() -> None:
     def shown() -> set[str]:
         return {name for name, w in lab._settings.items() if w.layout.display != "none"}
 
-    common = {"strategy", "batch_size", "learning_rate", "steps_per_second"}
+    common = {"strategy", "batch_size", "learning_rate", "speed", "label_noise", "imbalance", "seed"}
     assert shown() == common | {"replacement"}
     lab._settings["strategy"].value = "class-balanced"
     assert "balance" in shown()
@@ -237,7 +237,7 @@ def test_only_the_settings_of_the_strategy_are_shown() -> None:
 def test_output_for_a_notebook_has_a_picture_and_words() -> None:
     lab = BatchLab(X, Y, classes=DATA.classes)
     lab.run(20, events={10: {"strategy": "class-balanced"}})
-    bundle = lab._repr_mimebundle_()
+    bundle = lab._repr_mimebundle_()[0]
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert "after 20 steps" in bundle["text/plain"]
     assert "class inner is 20% of the data" in bundle["text/plain"]
@@ -246,9 +246,9 @@ def test_output_for_a_notebook_has_a_picture_and_words() -> None:
 
 def test_picture_changes_with_the_run() -> None:
     lab = BatchLab(X, Y)
-    before = lab._repr_mimebundle_()["image/png"]
+    before = lab._repr_mimebundle_()[0]["image/png"]
     lab.run(10)
-    assert lab._repr_mimebundle_()["image/png"] != before
+    assert lab._repr_mimebundle_()[0]["image/png"] != before
 
 
 def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
@@ -258,15 +258,15 @@ def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
     lab = BatchLab(X, names, model, validation_data=(X, names))
     lab.run(30)
     assert lab.model is model
-    assert 0 <= lab._session.scores[-1][1] <= 1
-    assert "class b" in lab._repr_mimebundle_()["text/plain"]
+    assert 0 <= lab.a.scores[-1][1] <= 1
+    assert "class b" in lab._repr_mimebundle_()[0]["text/plain"]
 
 
 def test_images_and_many_classes() -> None:
     digits = datasets.digits_long_tailed()
     lab = BatchLab(digits.x_train, digits.y_train)
     lab.run(60)
-    assert lab._session.scores[-1][1] > lab._session.scores[0][1]
+    assert lab.a.scores[-1][1] > lab.a.scores[0][1]
 
 
 def uncompiled() -> Any:
@@ -397,7 +397,7 @@ def test_every_strategy_works_in_the_panel() -> None:
     for name in strategies:
         lab._settings["strategy"].value = name
         lab.run(3)
-        assert lab.sampler is lab._session.samplers[name]
+        assert lab.sampler is lab.a.samplers[name]
         shown = {key for key, w in lab._settings.items() if w.layout.display != "none"}
-        assert set(lab._session.names_of(lab.sampler)) < shown
+        assert set(lab.a.names_of(lab.sampler)) < shown
     assert lab._error.value == ""
