@@ -102,8 +102,7 @@ class _Writer:
         begun = [
             f"strategies[{name!r}].load_state_dict({maker.state_dict()!r})"
             for name, maker in makers.items()
-            if not isinstance(maker, type)
-            and (getattr(maker, "epoch", 0) or getattr(maker, "position", 0))
+            if not isinstance(maker, type) and _needs_its_state(maker)
         ]
         return ["", *self.to_fill, "strategies = {", *lines, "}", *begun]
 
@@ -186,6 +185,14 @@ class _Writer:
         variable = f"{name}_{len(self.to_fill) + 1}"
         self.to_fill.append(f"{variable} = ...  # FILL IN: the {name} that this sampler was given")
         return variable
+
+
+def _needs_its_state(sampler: Any) -> bool:
+    """Whether the constructor alone does not give back this ready-made sampler."""
+    # Ratios are divided by their sum: once more may change the last digit.
+    total = sum(getattr(sampler, "ratios", {}).values()) or 1
+    rounded = any(share / total != share for share in getattr(sampler, "ratios", {}).values())
+    return bool(rounded or getattr(sampler, "epoch", 0) or getattr(sampler, "position", 0))
 
 
 # -- files ---------------------------------------------------------------------------------------
