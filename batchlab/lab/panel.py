@@ -22,6 +22,7 @@ from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.lab import recipe
 from batchlab.lab.controls import Controls
+from batchlab.lab.microscope import Microscope
 from batchlab.lab.picture import Picture
 from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Events, Session
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
@@ -87,8 +88,6 @@ class BatchLab:
 
     speed = SETTINGS["speed"]
     pace = Parameter("step", "same steps, or same time", choices=("step", "time"))
-    theme = Parameter("light", "colours of the picture", choices=("light", "dark"))
-    width = Parameter("wide", "layout of the picture", choices=("wide", "narrow"))
 
     def __init__(
         self,
@@ -399,13 +398,17 @@ class BatchLab:
         if name in ("theme", "width"):
             setattr(self, name, value)
             self._new_picture()
+            self._show_past()
         elif name == "speed":
             self.speed = value
         elif name == "compare":
             self._compare(value)
         elif name == "run shown":
-            self._shown_run = value
+            self._shown_run, self._microscope = value, None
             self._show_settings()
+            self._show_past()
+        elif name == "past":
+            self._show_past()
         elif run < len(self._sessions):
             if name in DATA_SETTINGS:
                 self._start_anew({run: {name: value}})
@@ -527,8 +530,38 @@ class BatchLab:
         for label, (tip, ending, write) in writers.items():
             buttons.append(self._button(label, "save", tip, self._writer(write, ending)))
         share = [_row(*look.values(), self._file, *buttons), self._written, self._recipe_text]
-        drawer = widgets.Accordion([widgets.VBox(share)], titles=("Share and look",))
-        return drawer
+        self._drawer = widgets.Accordion(
+            [self._build_microscope(), widgets.VBox(share)],
+            titles=("Batch microscope: any past batch", "Recipe, files, look"),
+        )
+        self._observe(self._drawer, self._on_request("past"), "selected_index")
+        return self._drawer
+
+    def _build_microscope(self) -> widgets.Widget:
+        self._past = widgets.IntSlider(
+            0,
+            0,
+            0,
+            description="step",
+            tooltip="which past batch to look at",
+            layout=widgets.Layout(width="90%"),
+        )
+        self._past_image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._past_words = widgets.HTML()
+        self._observe(self._past, self._on_request("past"))
+        return widgets.VBox([self._past, self._past_words, self._past_image])
+
+    def _show_past(self) -> None:
+        """Draw the past batch that the timeline stands at, if anyone is looking."""
+        session = self._sessions[self._shown_run]
+        if self._drawer.selected_index != 0 or not session.history.steps:
+            return
+        if self._microscope is None:
+            self._microscope = Microscope(session, self.theme, self.width)
+        first = session.history.steps - len(session.history.indices)
+        step = min(max(self._past.value, first), session.history.steps - 1)
+        self._past_image.value = self._microscope.png(step)
+        self._past_words.value = html.escape(self._microscope.words(step))
 
     def _button(
         self, label: str, icon: str, tip: str, act: Callable[[], None]
@@ -546,10 +579,12 @@ class BatchLab:
         self._unhook.append(lambda: button.on_click(guarded, remove=True))
         return button
 
-    def _observe(self, control: widgets.Widget, act: Callable[[Any], None]) -> None:
+    def _observe(
+        self, control: widgets.Widget, act: Callable[[Any], None], trait: str = "value"
+    ) -> None:
         guarded = self._guarded(act)
-        control.observe(guarded, "value")
-        self._unhook.append(lambda: control.unobserve(guarded, "value"))
+        control.observe(guarded, trait)
+        self._unhook.append(lambda: control.unobserve(guarded, trait))
 
     def _guarded(self, act: Callable[..., None]) -> Callable[..., None]:
         """`act`, with what it raises shown in the panel: elsewhere it would be lost."""
@@ -610,7 +645,8 @@ class BatchLab:
         control.value = value
 
     def _new_picture(self) -> None:
-        self._picture = Picture(self.a)
+        self._picture = Picture(self._sessions, self.theme, self.width)
+        self._microscope: Microscope | None = None  # built when it is looked through
 
     def _show_picture(self) -> float:
         """Draw; the seconds it took."""
@@ -628,6 +664,7 @@ class BatchLab:
         if self._controls.closed:
             state = "stopped; run the cell again for a new panel"
         names = ("A", "B") if self.b is not None else ("",)
+        self._past.max = max(self._sessions[self._shown_run].history.steps - 1, 0)
         lines = [_status_of(session, name) for name, session in zip(names, self._sessions)]
         self._status.value = "<br>".join([f"<b>{state}</b> · {lines[0]}", *lines[1:]])
 
