@@ -55,7 +55,7 @@ class LossSampler(Sampler):
         return np.searchsorted(np.cumsum(chances) / chances.sum(), self.uniforms(size))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -135,7 +135,7 @@ class Session:
     ) -> None:
         self.given_x, self.given_labels, self.class_values = _checked_data(x, y)
         self.classes = _checked_names(classes, self.class_values)
-        self.validation_data = validation_data
+        self.validation_data, self.validated = validation_data, validation_data is not None
         self.scored_data = self._checked_scored()
         self.makers = dict(STRATEGIES if strategies is None else strategies)
         if not self.makers:
@@ -250,7 +250,7 @@ class Session:
 
     def _checked_scored(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs, labels = self.given_x, self.given_labels
-        if self.validation_data is not None:
+        if self.validated:
             x, y = self.validation_data
             targets = np.asarray(y)
             if not np.isin(targets, self.class_values).all():
@@ -638,7 +638,7 @@ class Session:
         outputs = self._probabilities(outputs)
         predicted = outputs[:, 0] > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
         self.scores.append((step, float(balanced_accuracy_score(labels, predicted))))
-        if self.validation_data is not None:
+        if self.validated:
             self.validation_losses.append((step, float(losses.mean())))
 
 
