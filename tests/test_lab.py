@@ -218,6 +218,7 @@ def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.Mon
     monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
     BatchLab(X, Y)
     assert not first.playing
+    assert first.widget.comm is None, "its place on the page is taken"
     assert other.playing
     other.stop()
     first.play()
@@ -450,7 +451,11 @@ def test_model_that_cannot_be_cloned_is_refused_with_the_mend() -> None:
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match=r"cannot be cloned: .*register_keras_serializable"):
         BatchLab(X, Y, model, versus={"strategy": "sequential"})
-    BatchLab(X, Y, model).run(2)
+    lab = BatchLab(X, Y, model)
+    lab._compare_box.value = True
+    wait_for(lambda: "cannot be cloned" in lab._error.value and not lab._compare_box.value)
+    lab.run(2)
+    assert lab.b is None
 
 
 def test_at_equal_time_the_slower_run_makes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:

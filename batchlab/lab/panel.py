@@ -40,6 +40,8 @@ FIXED_DATA = (
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
     "strategies are ready-made samplers.</span>"
 )
+# All panels there are: to interrupt the kernel pauses them.
+_PANELS: weakref.WeakSet[BatchLab] = weakref.WeakSet()
 # The panel of each notebook cell that has one: running the cell again replaces it.
 _PANEL_OF_CELL: weakref.WeakValueDictionary[str, BatchLab] = weakref.WeakValueDictionary()
 
@@ -135,7 +137,10 @@ class BatchLab:
         if cell is not None:
             if cell in _PANEL_OF_CELL:
                 _PANEL_OF_CELL[cell].stop()
+                _close(_PANEL_OF_CELL[cell].widget)
             _PANEL_OF_CELL[cell] = self
+        _PANELS.add(self)
+        _let_interrupts_pause()
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -402,7 +407,10 @@ class BatchLab:
         elif name == "speed":
             self.speed = value
         elif name == "compare":
-            self._compare(value)
+            try:
+                self._compare(value)
+            finally:  # a model that cannot be cloned
+                self._compare_box.value = self.b is not None
         elif name == "run shown":
             self._shown_run, self._microscope = value, None
             self._show_settings()
@@ -429,20 +437,17 @@ class BatchLab:
 
     def _compare(self, wanted: bool) -> None:
         """Begin or end the second run; both start anew."""
+        first = self.a
+        twins = [first.twin(**{n: first.value(n) for n in _live(first)})] if wanted else []
+        self._sessions, self._shown_run = [first, *twins], 0
         self._start_anew()
-        self._sessions = self._sessions[:1]
-        self._shown_run = 0
-        if wanted:
-            first = self.a
-            self._sessions = [first, first.twin(**{n: first.value(n) for n in _live(first)})]
-        self._new_picture()
         self._show_settings()
 
     def _show_what_differs(self) -> None:
         """Show settings as they are: refused ones, and ratios that gave way to another."""
         session = self._sessions[self._shown_run]
         asked_for = {name for _, name in self._controls.waiting}  # the next call sees to these
-        for name in [name for name in session.settings if name not in asked_for]:
+        for name in (self._settings.keys() & session.settings.keys()) - asked_for:
             control, value = self._settings[name], session.value(name)
             if _place(control, value) != _place(control, self._shown[name]):
                 self._show(name, value)
@@ -488,6 +493,7 @@ class BatchLab:
 
     def _build_run_choice(self) -> widgets.Widget:
         """The comparison: whether there are two runs, and whose settings the sliders are."""
+        ask_for_it = self._on_request("compare")
         self._compare_box = widgets.Checkbox(
             self.b is not None,
             description="compare with B",
@@ -500,7 +506,10 @@ class BatchLab:
             tooltips=["the sliders show and change run A", "the sliders show and change run B"],
             style={"button_width": "36px"},
         )
-        self._observe(self._compare_box, self._on_request("compare"))
+        self._observe(
+            self._compare_box,
+            lambda change: change["new"] == (self.b is not None) or ask_for_it(change),
+        )
         self._observe(self._run_choice, self._on_request("run shown"))
         return widgets.HBox([self._compare_box, self._run_choice])
 
@@ -698,6 +707,12 @@ def _row(*parts: widgets.Widget) -> widgets.HBox:
     )
 
 
+def _close(widget: widgets.Widget) -> None:
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    widget.close()
+
+
 def _live(session: Session) -> list[str]:
     """The settings that may change during a run, the strategy first."""
     return [name for name in session.settings if name not in DATA_SETTINGS]
@@ -768,3 +783,28 @@ def _present_cell() -> str | None:
         return None
     # A front end that does not name its cells gets one panel at a time.
     return str(shell.get_parent().get("metadata", {}).get("cellId", ""))
+
+
+def _let_interrupts_pause() -> None:
+    """Let an interrupt of the kernel pause all panels: by itself it reaches the main thread only.
+
+    While a cell runs it is a KeyboardInterrupt. Between cells the kernel ignores it, unless another
+    handler is there for it to put back when the present cell has ended.
+    """
+    shell = get_ipython()
+    if shell is None:
+        return
+    if _after_cell not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", _after_cell)
+    if hasattr(shell, "kernel"):
+        shell.kernel.saved_sigint_handler = _pause_all
+
+
+def _after_cell(result: Any) -> None:
+    if isinstance(result.error_in_exec, KeyboardInterrupt):
+        _pause_all()
+
+
+def _pause_all(*_: Any) -> None:
+    for panel in list(_PANELS):
+        panel.pause()
