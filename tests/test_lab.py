@@ -518,7 +518,7 @@ def test_data_sliders_start_anew_at_once_and_keep_the_other_settings() -> None:
     wait_for(lambda: lab.history.steps == 0)
     wait_for(lambda: lab.a.data_settings["label_noise"] == 0.3)
     assert (lab.a.labels != Y).sum() == round(0.3 * N)
-    wait_for(lambda: lab.a.settings["balance"] == 0.5)
+    wait_for(lambda: lab.a.settings.get("balance") == 0.5)
     lab.rebuild(imbalance=8.0, seed=4)
     assert lab.a.data_settings == {"label_noise": 0.3, "imbalance": 8.0, "seed": 4}
     assert lab.sampler.seed == 4
@@ -526,7 +526,7 @@ def test_data_sliders_start_anew_at_once_and_keep_the_other_settings() -> None:
 
 
 def test_refused_data_setting_is_explained_and_put_back() -> None:
-    lab = BatchLab(X, Y, batch_size=100)
+    lab = BatchLab(X, Y, batch_size=128)
     lab.run(2)
     lab._settings["imbalance"].value = 100.0
     wait_for(lambda: "batch_size must not be larger" in lab._error.value)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import batchlab
-from batchlab.lab.session import COMMON, Events, Session, small_network
+from batchlab.lab.session import COMMON, Events, Session, begun, small_network
 from batchlab.lab.settings import DATA_SETTINGS
 from batchlab.samplers.parameters import parameters_of
 from batchlab.samplers.state import fingerprint
@@ -192,7 +192,7 @@ def _needs_its_state(sampler: Any) -> bool:
     # Ratios are divided by their sum: once more may change the last digit.
     total = sum(getattr(sampler, "ratios", {}).values()) or 1
     rounded = any(share / total != share for share in getattr(sampler, "ratios", {}).values())
-    return bool(rounded or getattr(sampler, "epoch", 0) or getattr(sampler, "position", 0))
+    return rounded or begun(sampler)
 
 
 # -- files ---------------------------------------------------------------------------------------

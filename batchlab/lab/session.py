@@ -74,10 +74,10 @@ class Session:
         place; `reset` puts its first weights back. By default :func:`small_network`.
     strategies : mapping of str to sampler, class or callable, optional
         What may choose the batches, by the name to show; the first one starts. A ready-made sampler
-        serves as a pattern: the session works with copies. A class whose first argument is ``n`` or
-        ``labels``, or a function of ``(labels, batch_size, seed)`` that returns a sampler, can be
-        built anew, so that the data and the seed can be changed too. By default random,
-        class-balanced, stratified, prioritized and sequential.
+        serves as a pattern: the session works with copies, which go on where it is. A class whose
+        first argument is ``n`` or ``labels``, or a function of ``(labels, batch_size, seed)`` that
+        returns a sampler, can be built anew, so that the data and the seed can be changed too. By
+        default random, class-balanced, stratified, prioritized and sequential.
     batch_size : int, default 32
         Samples per batch; ready-made samplers have their own.
     classes : sequence of str, optional
@@ -282,6 +282,9 @@ class Session:
         """Back to step 0: the first weights, fresh samplers, an empty record."""
         self._put_back(self._first_values)
         self.samplers = copy.deepcopy(self.patterns)
+        for sampler in self.samplers.values():
+            if begun(sampler):  # its epoch goes on, as it does after a resume
+                sampler.load_state_dict(sampler.state_dict())
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x))
         self.scores: list[tuple[int, float]] = []
@@ -668,9 +671,10 @@ def _clone(model: keras.Model) -> keras.Model:
         twin = keras.models.clone_model(model)
         twin.compile_from_config(model.get_compile_config())
     except Exception as error:  # whatever a layer, loss or metric of one's own may raise
+        reason = " ".join(str(error).split())[:160]
         raise ValueError(
             f"Session: a second model like {model.name!r} is needed to compare, and it cannot be cloned: "
-            f"{error} Give your own classes a get_config(), and register them and your own functions "
+            f"{reason} … Give your own classes a get_config(), and register them and your own functions "
             "with @keras.saving.register_keras_serializable()."
         ) from error
     return twin
@@ -679,6 +683,11 @@ def _clone(model: keras.Model) -> keras.Model:
 def _strategy_first(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The changes in an order in which the other settings are those of the new strategy."""
     return sorted(changes.items(), key=lambda item: item[0] != "strategy")
+
+
+def begun(sampler: Any) -> bool:
+    """Whether a ready-made sampler has been drawn from already."""
+    return bool(getattr(sampler, "epoch", 0) or getattr(sampler, "position", 0))
 
 
 def _is_maker(strategy: Any) -> bool:
