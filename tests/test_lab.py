@@ -469,11 +469,11 @@ def test_at_equal_time_the_slower_run_makes_fewer_steps(monkeypatch: pytest.Monk
         lab.b.clock["training"] += 0.1
 
     lab.b.advance = slowly
-    lab.run(100, versus_events={1: {"batch_size": 8}})
+    lab.run(100, versus_events={0: {"batch_size": 8}})
     assert lab.a.history.steps == 100
     assert 0 < lab.b.history.steps < 100
     assert lab.b.time_used >= lab.a.time_used
-    assert lab.b.history.events[0].step == 1
+    assert lab.b.history.events[0].value == 8
     lab.step(50)
     wait_for(lambda: lab.a.history.steps == 150 and not lab.playing)
     lab.stop()
@@ -481,7 +481,7 @@ def test_at_equal_time_the_slower_run_makes_fewer_steps(monkeypatch: pytest.Monk
 
 def test_events_of_b_need_b() -> None:
     with pytest.raises(ValueError, match=r"versus_events are for run B"):
-        BatchLab(X, Y).run(5, versus_events={1: {"batch_size": 8}})
+        BatchLab(X, Y).run(5, versus_events={0: {"batch_size": 8}})
 
 
 def test_sliders_show_and_change_the_run_that_is_chosen() -> None:
