@@ -85,13 +85,10 @@ class FrontEnd:
             except queue.Empty:
                 continue
             content = message["content"]
-            data = content.get("data", {})
-            if message["msg_type"] == "comm_open":
-                self.widgets[content["comm_id"]] = dict(data["state"])
-            elif message["msg_type"] == "comm_msg" and data.get("method") == "update":
-                state = self.widgets[content["comm_id"]]
-                state.update(data["state"])
-                for place, buffer in zip(data["buffer_paths"], message.get("buffers", ())):
+            if message["msg_type"] in ("comm_open", "comm_msg") and "state" in content["data"]:
+                state = self.widgets.setdefault(content["comm_id"], {})
+                state.update(content["data"]["state"])
+                for place, buffer in zip(content["data"]["buffer_paths"], message["buffers"]):
                     state[place[0]] = bytes(buffer)
 
     def start(self, code: str, **options: Any) -> str:
@@ -136,8 +133,9 @@ class FrontEnd:
         ]
         return comm
 
-    def image(self) -> bytes:
-        return self.widgets[self.find(_model_name="ImageModel")].get("value", b"")
+    def pictures(self) -> list[bytes]:
+        """What the panel shows in this moment."""
+        return [state["value"] for state in self.widgets.values() if state.get("format") == "png"]
 
     def send(self, comm: str, data: dict[str, Any], subshell: str | None = None) -> None:
         """Tell a widget something, through the main shell or a subshell."""
@@ -197,9 +195,9 @@ def route(request: pytest.FixtureRequest, subshell: str | None) -> str | None:
 def test_training_hears_the_sliders_and_shows_pictures(page: FrontEnd, route: str | None) -> None:
     page.press("Play", route)
     page.wait("lab.playing")
-    steps, before = page.value("lab.history.steps"), page.image()
+    steps, before = page.value("lab.history.steps"), page.pictures()
     page.wait(f"lab.history.steps > {steps} + 5")
-    page.listen(lambda: page.image() != before)
+    page.listen(lambda: page.pictures() != before)
     page.move("balance", 0.25, route)
     page.wait("lab.sampler.balance == 0.25")
     page.wait("lab.history.steps > lab.history.events[-1].step")  # goes on with it

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer, find_chromium
 
+
 def install_chromium() -> None:
     """Debian's own package, where this process may install it; quietly nothing elsewhere."""
     if getattr(os, "geteuid", lambda: 1)() == 0 and shutil.which("apt-get"):
