@@ -466,6 +466,7 @@ class BatchLab:
         for name, control in self._settings.items():
             self._observe(control, self._on_change(name))
         self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._image.add_class("batchlab-picture")
         self._status, self._error = widgets.HTML(), widgets.HTML()
         parts = [
             _row(*self._build_buttons(), self._build_run_choice()),

@@ -93,7 +93,7 @@ FIRST = """() => {
     const began = performance.now();
     window.firstPicture = null;
     const look = () => {
-        const image = document.querySelector('img.widget-image');
+        const image = document.querySelector('img.batchlab-picture');
         if (image?.complete && image.naturalWidth) window.firstPicture = performance.now() - began;
         else requestAnimationFrame(look);
     };

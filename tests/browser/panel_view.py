@@ -29,7 +29,7 @@ class PanelView:
     @property
     def image(self) -> Locator:
         """The picture of the run."""
-        return self.root.locator("img.widget-image").first
+        return self.root.locator("img.batchlab-picture")
 
     def press(self, label: str) -> None:
         """Press the button that says so."""
