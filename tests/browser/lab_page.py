@@ -210,7 +210,7 @@ class LabPage:
         assert result["status"] == "ok", "\n".join(result["traceback"])
         return result["data"]["text/plain"]
 
-    def wait_in_kernel(self, condition: str, timeout: float = 20) -> None:
+    def wait_in_kernel(self, condition: str, timeout: float = 60) -> None:
         """Wait until a Python expression is true in the kernel.
 
         Widgets hold a change back until the kernel has answered the one before, so what a reader

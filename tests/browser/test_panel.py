@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import opened
@@ -21,8 +23,9 @@ CELLS = (
     "}, validation_data=(data.x_test, data.y_test))\n"
     "lab",
     "other = BatchLab(data.x_train, data.y_train)\nother",
+    "_ = lab.run(20)\nlab.show()",
 )
-SETUP, LAB, OTHER = range(3)
+SETUP, LAB, OTHER, RUN = range(4)
 TRAINING = "[each for each in __import__('threading').enumerate() if each.name == 'BatchLab']"
 
 
@@ -66,7 +69,12 @@ def test_play_pause_and_steps(notebook: LabPage, panel: PanelView) -> None:
     panel.wait_for_text(f"step {steps}")
     panel.press("Step")
     notebook.wait_in_kernel(f"lab.history.steps == {steps + 1}")
-    panel.wait_for_text(f"step {steps + 1}")
+    panel.press("10 steps")
+    notebook.wait_in_kernel(f"lab.history.steps == {steps + 11}")
+    panel.wait_for_text(f"step {steps + 11}")
+    panel.press("Stop")
+    panel.wait_for_text("stopped")
+    expect(panel.root.get_by_role("button").filter(has_text="Play")).to_be_disabled()
 
 
 def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView) -> None:
@@ -143,9 +151,100 @@ def test_two_panels_in_one_notebook(notebook: LabPage, panel: PanelView) -> None
     notebook.in_kernel("other.stop()")
 
 
+def test_microscope_shows_any_past_batch(notebook: LabPage, panel: PanelView) -> None:
+    notebook.in_kernel("lab.run(30, events={20: {'strategy': 'random'}})")
+    panel.open("Batch microscope")
+    picture = panel.root.locator("img.widget-image:not(.batchlab-picture)")
+    expect(picture).to_be_visible()
+    panel.type("step", "25")
+    panel.wait_for_text("Step 25")
+    later = picture.get_attribute("src")
+    panel.drag("step", 0)
+    panel.wait_for_text("Step 0")
+    expect(picture).not_to_have_attribute("src", later)
+
+
+def test_two_runs_side_by_side(notebook: LabPage, panel: PanelView) -> None:
+    panel.root.get_by_label("compare with B").check()
+    notebook.wait_in_kernel("lab.b is not None")
+    panel.press("B")
+    panel.type("balance", "0.2")
+    panel.press("Play")
+    notebook.wait_in_kernel("lab.b.sampler.balance == 0.2 and lab.b.history.steps > 10")
+    assert notebook.in_kernel("lab.a.sampler.balance") == "1.0"
+    panel.press("A")
+    expect(panel.control("balance").locator(".widget-readout")).to_have_text("1.00")
+    panel.press("Pause")
+    notebook.wait_in_kernel(f"not {TRAINING} and lab.a.history.steps == lab.b.history.steps")
+
+
+def test_recipe_and_files(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("10 steps")
+    notebook.wait_in_kernel("lab.history.steps == 10")
+    panel.open("Recipe, files, look")
+    panel.press("Recipe")
+    recipe = panel.root.locator("textarea")
+    expect(recipe).to_have_value(re.compile("from batchlab import"))
+    compile(recipe.input_value(), "recipe", "exec")
+    panel.root.get_by_label("file").fill("shared")
+    panel.root.get_by_label("file").press("Enter")
+    folder = notebook.server.folder
+    for button, name, start in (
+        ("Save", "shared.json", b"{"),
+        ("CSV", "shared.csv", b""),
+        ("PNG", "shared.png", b"\x89PNG"),
+        ("SVG", "shared.svg", b"<?xml"),
+    ):
+        panel.press(button)
+        panel.wait_for_text(f"written: {name}")
+        assert (folder / name).read_bytes().startswith(start)
+
+
+def test_saved_notebook_shows_the_picture_without_a_kernel(
+    notebook: LabPage, panel: PanelView, chromium: Browser, screenshots: Path
+) -> None:
+    notebook.run_cells(RUN)
+    notebook.save()
+    html, _ = HTMLExporter().from_filename(str(notebook.server.folder / NOTEBOOK))
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000}, offline=True)
+    page = context.new_page()
+    page.set_content(html, wait_until="domcontentloaded")
+    picture = page.get_by_role("img", name=re.compile("BatchLab after 20 steps"))
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 500
+    picture.screenshot(path=screenshots / "saved-notebook.png")
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_looks(notebook: LabPage, panel: PanelView, theme: str) -> None:
+    notebook.use_theme(f"JupyterLab {theme.title()}")
+    panel.open("Recipe, files, look")
+    panel.choose("theme", theme)
+    notebook.wait_in_kernel(f"lab.theme == {theme!r}")
+    panel.press("Play")
+    notebook.wait_in_kernel("lab.history.steps > 100")
+    panel.press("Pause")
+    for runs in (1, 2):
+        if runs == 2:
+            panel.root.get_by_label("compare with B").check()
+            notebook.wait_in_kernel("lab.b is not None")
+            panel.press("10 steps")
+            notebook.wait_in_kernel(f"lab.b.history.steps == 10 and not {TRAINING}")
+        for pixels, width in ((1280, "wide"), (800, "narrow")):
+            panel.choose("width", width)
+            panel.page.set_viewport_size({"width": pixels, "height": 1400})
+            notebook.wait_in_kernel(f"lab.width == {width!r} and not {TRAINING}")
+            notebook.select(LAB)
+            notebook.screenshot(f"panel-{theme}-{pixels}-{runs}")
+            assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth")
+    notebook.use_theme("JupyterLab Light")
+
+
 def test_every_control_can_be_reached_by_keyboard(panel: PanelView) -> None:
     controls = panel.root.locator(
-        "button, select, input, .noUi-handle, .widget-readout[contenteditable=true]"
+        "button, select, input, .noUi-handle, .widget-readout[contenteditable=true], "
+        ".jupyter-widget-Collapse-header"
     ).filter(visible=True)
     wanted = controls.evaluate_all("all => all.map((each, number) => each.dataset.number = number)")
     assert len(wanted) > 8
