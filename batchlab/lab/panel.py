@@ -29,12 +29,13 @@ from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.samplers import Parameter, Sampler
 
-FRAMES_PER_SECOND = 10
+FRAMES_PER_SECOND = 12
 # Settings that every strategy has.
 ALWAYS = ("strategy", "learning_rate", "speed", *DATA_SETTINGS)
 SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
-# At most this share of the time goes to drawing, so that a slow picture cannot starve the training.
-DRAWING_SHARE = 0.25
+# Drawing gets this share of the time, or half of the time in which the training waits for its next
+# step if that is more: so a slow picture cannot starve the training.
+DRAWING_SHARE = 0.15
 FIXED_DATA = (
     '<span title="Ready-made samplers know the data and the seed they were made for. Pass classes, '
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
@@ -357,16 +358,18 @@ class BatchLab:
             self._thread.start()
 
     def _work(self) -> None:
-        draw_at = 0.0
+        draw_at = time.monotonic()
         while (steps := self._controls.claim(self._steps_at_once())) is not None:
             began = time.monotonic()
             try:
                 with self._busy:
                     self._take_changes()
                     self._train(steps)
-                if steps and time.monotonic() >= draw_at:
+                idle = 1 - (time.monotonic() - began) * self.speed / max(steps, 1)
+                if steps and began >= draw_at:
                     cost = self._show_picture()
-                    draw_at = time.monotonic() + max(1 / FRAMES_PER_SECOND, cost / DRAWING_SHARE)
+                    share = max(DRAWING_SHARE, idle / 2)
+                    draw_at = max(draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
             except Exception:  # whatever the model or a sampler may raise: show it, stay alive
                 self.pause()
                 self._show_error()
@@ -411,10 +414,6 @@ class BatchLab:
                 self._compare(value)
             finally:  # a model that cannot be cloned
                 self._compare_box.value = self.b is not None
-        elif name == "run shown":
-            self._shown_run, self._microscope = value, None
-            self._show_settings()
-            self._show_past()
         elif name == "past":
             self._show_past()
         elif run < len(self._sessions):
@@ -474,7 +473,7 @@ class BatchLab:
             _row(*self._settings.values()),
             self._image,
             self._error,
-            self._build_drawer(),
+            self._build_drawers(),
         ]
         if not session.rebuildable:
             parts.insert(3, widgets.HTML(FIXED_DATA))
@@ -511,11 +510,32 @@ class BatchLab:
             self._compare_box,
             lambda change: change["new"] == (self.b is not None) or ask_for_it(change),
         )
-        self._observe(self._run_choice, self._on_request("run shown"))
+        self._observe(self._run_choice, self._show_run)
         return widgets.HBox([self._compare_box, self._run_choice])
 
-    def _build_drawer(self) -> widgets.Widget:
-        """What is closed at first: the batch microscope, the recipe and the files."""
+    def _show_run(self, change: dict[str, Any]) -> None:
+        # At once, not by the thread: the next move of a slider is for this run already.
+        self._shown_run, self._microscope = change["new"], None
+        self._show_settings()
+        self._on_request("past")(change)
+
+    def _build_drawers(self) -> widgets.Widget:
+        """What is closed at first: the batch microscope, and below it the recipe and the files."""
+        drawers = {
+            "Batch microscope": ("search", "look at any past batch", self._build_microscope()),
+            "Recipe, files, look": ("share-alt", "keep and share the run", self._build_share()),
+        }
+        self._opened = {}
+        for name, (icon, tip, content) in drawers.items():
+            self._opened[name] = opened = widgets.ToggleButton(
+                description=name, icon=icon, tooltip=tip, layout=widgets.Layout(width="200px")
+            )
+            content.layout.display = "none"
+            self._observe(opened, _shower(content))
+        self._observe(self._opened["Batch microscope"], self._on_request("past"))
+        return widgets.VBox([_row(*self._opened.values()), *(each[2] for each in drawers.values())])
+
+    def _build_share(self) -> widgets.Widget:
         look = {
             "theme": widgets.Dropdown(options=("light", "dark"), value=self.theme),
             "width": widgets.Dropdown(options=("wide", "narrow"), value=self.width),
@@ -539,13 +559,9 @@ class BatchLab:
         buttons = [self._button("Recipe", "code", "the run as Python", self._show_recipe)]
         for label, (tip, ending, write) in writers.items():
             buttons.append(self._button(label, "save", tip, self._writer(write, ending)))
-        share = [_row(*look.values(), self._file, *buttons), self._written, self._recipe_text]
-        self._drawer = widgets.Accordion(
-            [self._build_microscope(), widgets.VBox(share)],
-            titles=("Batch microscope: any past batch", "Recipe, files, look"),
+        return widgets.VBox(
+            [_row(*look.values(), self._file, *buttons), self._written, self._recipe_text]
         )
-        self._observe(self._drawer, self._on_request("past"), "selected_index")
-        return self._drawer
 
     def _build_microscope(self) -> widgets.Widget:
         self._past = widgets.IntSlider(
@@ -564,7 +580,7 @@ class BatchLab:
     def _show_past(self) -> None:
         """Draw the past batch that the timeline stands at, if anyone is looking."""
         session = self._sessions[self._shown_run]
-        if self._drawer.selected_index != 0 or not session.history.steps:
+        if not self._opened["Batch microscope"].value or not session.history.steps:
             return
         if self._microscope is None:
             self._microscope = Microscope(session, self.theme, self.width)
@@ -577,7 +593,7 @@ class BatchLab:
         self, label: str, icon: str, tip: str, act: Callable[[], None]
     ) -> widgets.Button:
         button = widgets.Button(
-            description=label, icon=icon, tooltip=tip, layout=widgets.Layout(width="92px")
+            description=label, icon=icon, tooltip=tip, layout=widgets.Layout(width="100px")
         )
 
         def clicked(_: Any) -> None:
@@ -676,7 +692,9 @@ class BatchLab:
         names = ("A", "B") if self.b is not None else ("",)
         self._past.max = max(self._sessions[self._shown_run].history.steps - 1, 0)
         lines = [_status_of(session, name) for name, session in zip(names, self._sessions)]
-        self._status.value = "<br>".join([f"<b>{state}</b> · {lines[0]}", *lines[1:]])
+        words = "<br>".join([f"<b>{state}</b> · {lines[0]}", *lines[1:]])
+        # Two lines high at least: what is below must not jump when a change is added.
+        self._status.value = f'<div style="line-height: 1.4; min-height: 2.8em">{words}</div>'
 
     def _show_error(self) -> None:
         self._error.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
@@ -706,6 +724,15 @@ def _row(*parts: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(
         parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center")
     )
+
+
+def _shower(content: widgets.Widget) -> Callable[[dict[str, Any]], None]:
+    """What shows `content` while a toggle is on."""
+
+    def changed(change: dict[str, Any]) -> None:
+        content.layout.display = None if change["new"] else "none"
+
+    return changed
 
 
 def _close(widget: widgets.Widget) -> None:
@@ -747,8 +774,8 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
         "value": value,
         "description": parameter.name.replace("_", " "),
         "tooltip": parameter.help,
-        "style": {"description_width": "112px"},
-        "layout": widgets.Layout(width="340px"),
+        "style": {"description_width": "96px"},
+        "layout": widgets.Layout(width="300px"),
     }
     if parameter.choices is not None:
         return widgets.Dropdown(options=parameter.choices, **common)
@@ -760,7 +787,10 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
         return widgets.IntSlider(min=low, max=high, **common)
     if parameter.log:
         return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
-    return widgets.FloatSlider(min=low, max=high, step=(high - low) / 100, **common)
+    # Three significant digits: 0.999 is not 1.
+    return widgets.FloatSlider(
+        min=low, max=high, step=(high - low) / 100, readout_format=".3", **common
+    )
 
 
 def _height(control: widgets.Widget, value: float) -> float:

@@ -231,6 +231,10 @@ class LabPage:
         light = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
 
+    def toggle_sidebar(self) -> None:
+        """Hide or show the list of files."""
+        self._command("application:toggle-left-area", 20)
+
     def screenshot(self, name: str) -> Path:
         """A picture of what is in sight, as ``name.png``; its path."""
         path = self.screenshots / f"{name}.png"

@@ -36,10 +36,6 @@ class PanelView:
         named = re.compile(rf"^\s*{label}\s*$")  # an icon may count as part of a button's name
         self.root.locator("button").filter(has_text=named).click()
 
-    def open(self, title: str) -> None:
-        """Open a part that is closed at first."""
-        self.root.locator(".jupyter-widget-Collapse-header").filter(has_text=title).click()
-
     def control(self, name: str) -> Locator:
         """The slider, box or menu of a setting, with its name and value."""
         label = self.page.locator(".widget-label").filter(has_text=re.compile(f"^{name}$"))

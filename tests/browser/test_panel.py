@@ -82,11 +82,12 @@ def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView)
     notebook.wait_in_kernel("lab.history.steps > 5")
     for last in (0.2, 0.75):
         panel.drag("balance", 0, 1, 0.1, 0.9, last, moves=40)
-        notebook.wait_in_kernel(f"abs(lab.sampler.balance - {last}) < 0.03")
-        # Nothing that was on its way comes after it: loop and readout agree.
-        panel.page.wait_for_timeout(300)
-        assert float(panel.readout("balance")) == float(notebook.in_kernel("lab.sampler.balance"))
-    assert float(panel.readout("balance")) == pytest.approx(0.75, abs=0.03)
+        shown = float(panel.readout("balance"))
+        assert shown == pytest.approx(last, abs=0.03)
+        notebook.wait_in_kernel(f"lab.sampler.balance == {shown}")
+        panel.page.wait_for_timeout(300)  # nothing that was on its way comes after it
+        assert float(notebook.in_kernel("lab.sampler.balance")) == shown
+        assert float(panel.readout("balance")) == shown
     notebook.wait_in_kernel("lab.history.steps > lab.history.events[-1].step")
 
 
@@ -153,7 +154,7 @@ def test_two_panels_in_one_notebook(notebook: LabPage, panel: PanelView) -> None
 
 def test_microscope_shows_any_past_batch(notebook: LabPage, panel: PanelView) -> None:
     notebook.in_kernel("lab.run(30, events={20: {'strategy': 'random'}})")
-    panel.open("Batch microscope")
+    panel.press("Batch microscope")
     picture = panel.root.locator("img.widget-image:not(.batchlab-picture)")
     expect(picture).to_be_visible()
     panel.type("step", "25")
@@ -173,7 +174,7 @@ def test_two_runs_side_by_side(notebook: LabPage, panel: PanelView) -> None:
     notebook.wait_in_kernel("lab.b.sampler.balance == 0.2 and lab.b.history.steps > 10")
     assert notebook.in_kernel("lab.a.sampler.balance") == "1.0"
     panel.press("A")
-    expect(panel.control("balance").locator(".widget-readout")).to_have_text("1.00")
+    expect(panel.control("balance").locator(".widget-readout")).to_have_text("1")
     panel.press("Pause")
     notebook.wait_in_kernel(f"not {TRAINING} and lab.a.history.steps == lab.b.history.steps")
 
@@ -181,7 +182,7 @@ def test_two_runs_side_by_side(notebook: LabPage, panel: PanelView) -> None:
 def test_recipe_and_files(notebook: LabPage, panel: PanelView) -> None:
     panel.press("10 steps")
     notebook.wait_in_kernel("lab.history.steps == 10")
-    panel.open("Recipe, files, look")
+    panel.press("Recipe, files, look")
     panel.press("Recipe")
     recipe = panel.root.locator("textarea")
     expect(recipe).to_have_value(re.compile("from batchlab import"))
@@ -205,46 +206,51 @@ def test_saved_notebook_shows_the_picture_without_a_kernel(
 ) -> None:
     notebook.run_cells(RUN)
     notebook.save()
-    html, _ = HTMLExporter().from_filename(str(notebook.server.folder / NOTEBOOK))
+    path = str(notebook.server.folder / NOTEBOOK)
     context = chromium.new_context(viewport={"width": 1280, "height": 1000}, offline=True)
     page = context.new_page()
-    page.set_content(html, wait_until="domcontentloaded")
-    picture = page.get_by_role("img", name=re.compile("BatchLab after 20 steps"))
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.naturalWidth") > 500
-    picture.screenshot(path=screenshots / "saved-notebook.png")
+    # The newer template, "lab", leaves out the words of any picture.
+    for template, words in (("lab", ""), ("classic", "BatchLab after 20 steps")):
+        html, _ = HTMLExporter(template_name=template).from_filename(path)
+        page.set_content(html, wait_until="domcontentloaded")
+        picture = page.get_by_role("img", name=words).last
+        expect(picture).to_be_visible()
+        assert picture.evaluate("image => image.naturalWidth") > 500
+        page.screenshot(path=screenshots / f"saved-notebook-{template}.png", full_page=True)
     context.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_looks(notebook: LabPage, panel: PanelView, theme: str) -> None:
     notebook.use_theme(f"JupyterLab {theme.title()}")
-    panel.open("Recipe, files, look")
+    panel.press("Recipe, files, look")
     panel.choose("theme", theme)
     notebook.wait_in_kernel(f"lab.theme == {theme!r}")
-    panel.press("Play")
-    notebook.wait_in_kernel("lab.history.steps > 100")
-    panel.press("Pause")
+    notebook.in_kernel("lab.run(100, events={60: {'strategy': 'random'}})")
+    panel.press("Batch microscope")
+    panel.wait_for_text("Step 0")
     for runs in (1, 2):
         if runs == 2:
             panel.root.get_by_label("compare with B").check()
             notebook.wait_in_kernel("lab.b is not None")
-            panel.press("10 steps")
-            notebook.wait_in_kernel(f"lab.b.history.steps == 10 and not {TRAINING}")
+            notebook.in_kernel("lab.run(60, versus_events={0: {'strategy': 'random'}})")
         for pixels, width in ((1280, "wide"), (800, "narrow")):
             panel.choose("width", width)
-            panel.page.set_viewport_size({"width": pixels, "height": 1400})
+            panel.page.set_viewport_size({"width": pixels, "height": 1800})
             notebook.wait_in_kernel(f"lab.width == {width!r} and not {TRAINING}")
             notebook.select(LAB)
+            if width == "narrow":
+                notebook.toggle_sidebar()
             notebook.screenshot(f"panel-{theme}-{pixels}-{runs}")
+            if width == "narrow":
+                notebook.toggle_sidebar()
             assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth")
     notebook.use_theme("JupyterLab Light")
 
 
 def test_every_control_can_be_reached_by_keyboard(panel: PanelView) -> None:
     controls = panel.root.locator(
-        "button, select, input, .noUi-handle, .widget-readout[contenteditable=true], "
-        ".jupyter-widget-Collapse-header"
+        "button, select, input, .noUi-handle, .widget-readout[contenteditable=true]"
     ).filter(visible=True)
     wanted = controls.evaluate_all("all => all.map((each, number) => each.dataset.number = number)")
     assert len(wanted) > 8
