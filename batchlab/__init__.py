@@ -46,7 +46,7 @@ _ROOMS = {
         "use_xla",
     ),
     "history": ("History",),
-    "lab": ("BatchLab",),
+    "lab": ("BatchLab", "Session"),
     "comparison": ("Comparison", "compare"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from batchlab.checks import check_sampler
     from batchlab.comparison import Comparison, compare
     from batchlab.history import History
-    from batchlab.lab import BatchLab
+    from batchlab.lab import BatchLab, Session
     from batchlab.loaders import Loader
     from batchlab.loops import (
         Adversarial,

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
-from batchlab import figures
+from batchlab import figures, style
 from batchlab.lab.session import Session
 
 RECENT = 50  # steps that count as recent in the class mix
@@ -80,9 +80,9 @@ class Picture:
         (self._loss,) = loss.plot([], [], color=figures.CHOSEN, alpha=0.25, linewidth=0.8)
         (self._smooth,) = loss.plot([], [], color=figures.CHOSEN, linewidth=1.6)
         (self._score,) = score.plot([], [], color=figures.CHOSEN, linewidth=1.6)
-        style = {"color": figures.RED, "linewidth": 1.0, "linestyle": ":"}
+        line = {"color": style.RED, "linewidth": 1.0, "linestyle": ":"}
         self._ticks = [
-            axes.plot([], [], transform=axes.get_xaxis_transform(), **style)[0]
+            axes.plot([], [], transform=axes.get_xaxis_transform(), **line)[0]
             for axes in (loss, score)
         ]
         score.set_ylim(0, 1.02)

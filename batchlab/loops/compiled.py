@@ -25,6 +25,8 @@ from batchlab.samplers.validation import check_indices
 CAPACITY = 512
 _STREAM_BYTES = 2**26  # of gathered data per call; two such blocks are held at a time
 RESIDENT_LIMIT = 2**31
+# Programs kept per model: as many strategies as one compares, with what each holds of its data.
+_PROGRAMS = 8
 
 
 @dataclass
@@ -188,12 +190,15 @@ def _memory_mapped(array: Any) -> bool:
 
 
 def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
-    """The model's program for these options; kept with the model, so that it compiles once."""
-    # compile() makes a new loss tracker: a program belongs to one compile().
+    """The model's program for these options; the latest few are kept, so that each compiles once."""
+    # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
-    key = (model._loss_tracker, *options)
-    kept = model.__dict__.get("_batchlab_program")
-    if kept is None or kept[0] != key:
+    tracker, programs = model.__dict__.get("_batchlab_programs", (None, {}))
+    if tracker is not model._loss_tracker:
         build(model, loader)
-        kept = model.__dict__["_batchlab_program"] = (key, Program(model, *options))
-    return kept[1]
+        programs = {}
+        model.__dict__["_batchlab_programs"] = (model._loss_tracker, programs)
+    programs[options] = programs.pop(options, None) or Program(model, *options)
+    while len(programs) > _PROGRAMS:
+        del programs[next(iter(programs))]
+    return programs[options]
