@@ -189,7 +189,7 @@ def scatter(
     points, labels = np.asarray(x), np.asarray(y)
     counts = np.bincount(labels, minlength=len(classes))
     colours = class_colours(len(classes), theme)
-    edge = {"linewidths": 0.3, "edgecolors": theme.background}
+    edge = {"linewidths": 0.3, "edgecolors": theme.edge}
     for number in np.argsort(-counts):
         members = points[labels == number]
         size = 6 if counts[number] == counts.max() else 12
@@ -229,7 +229,8 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
         extent=extent,
         origin="lower",
         aspect="auto",
-        alpha=0.35,
+        alpha=theme.surface,
+        interpolation="bilinear",
         zorder=0,
         **options,
     )

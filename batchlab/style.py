@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation, Transform
 
 # Told apart with every common form of colour blindness.
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
@@ -55,17 +56,30 @@ _OTHERS = ("#4D9EA8", "#9A5B8C", "#8A8F3C", "#B5652B", "#5F7FBF", "#A8735A")
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours that depend on the page: background, text and axes, grid, and the data's grey."""
+    """What depends on the page.
+
+    Attributes
+    ----------
+    name, background, ink, grid, data : str
+        Name of the theme; colours of the page, of text and axes, of lines behind the data, and of
+        the data as against what was chosen.
+    edge : str
+        Colour of the rim of points, which sets them off from a decision surface.
+    surface : float
+        How opaque that surface is, from 0 to 1.
+    """
 
     name: str
     background: str
     ink: str
     grid: str
     data: str
+    edge: str
+    surface: float
 
 
-LIGHT = Theme("light", background="#FFFFFF", ink=INK, grid="#E4E4E4", data=DATA)
-DARK = Theme("dark", background="#111111", ink="#DDDDDD", grid="#333333", data="#808080")
+LIGHT = Theme("light", "#FFFFFF", INK, "#E4E4E4", DATA, edge="#FFFFFF", surface=0.35)
+DARK = Theme("dark", "#111111", "#DDDDDD", "#333333", "#808080", edge="#AAAAAA", surface=0.3)
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 
@@ -113,3 +127,8 @@ def tidy(axes: Axes, title: str, xlabel: str, ylabel: str, theme: Theme = LIGHT)
     axes.spines[:].set_color(theme.ink)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def moved(axes: Axes, right: float = 0.0, down: float = 0.0) -> Transform:
+    """Coordinates from 0 to 1 over `axes`, moved by so many inches: for keys outside of them."""
+    return axes.transAxes + ScaledTranslation(right, -down, axes.figure.dpi_scale_trans)

@@ -101,7 +101,7 @@ class BatchLab:
             classes=classes,
             validation_data=validation_data,
         )
-        self._picture = Picture(self._session)
+        self._picture = Picture([self._session])
         self._controls = Controls()
         # Held while the session trains, draws or is reset; never by a widget callback.
         self._busy = threading.RLock()
