@@ -113,7 +113,11 @@ class CompiledSteps:
     ) -> Iterator[Group]:
         """Prepare `batches` for :meth:`run`: those of one size together, at most `most`."""
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
-        for size, rows in itertools.groupby(self._weighed(batches), key=lambda row: len(row[0])):
+        # So do those with weights: a mixture has none where no sample is from a source with weights.
+        kinds = itertools.groupby(
+            self._weighed(batches), key=lambda row: (len(row[0]), row[1] is None)
+        )
+        for (size, _), rows in kinds:
             limit = min(self.capacity(size), most or CAPACITY)
             while group := list(itertools.islice(rows, limit)):
                 yield self._group(*zip(*group))
