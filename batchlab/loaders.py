@@ -135,16 +135,20 @@ class Loader(keras.utils.PyDataset):
         return (x, y) if weights is None else (x, y, weights)
 
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Sample weights times the sampler's importance weights, float32 (batch,), if any."""
-        factors = []
-        if self.sample_weight is not None:
-            factors.append(self.sample_weight[indices])
-        if hasattr(self.sampler, "importance_weights"):
-            factors.append(self.sampler.importance_weights(indices))
-        known = [factor for factor in factors if factor is not None]
-        if len(known) < 2:
-            return np.asarray(known[0], np.float32) if known else None
-        return np.prod(known, axis=0, dtype=np.float32)
+        """Sample weights times the sampler's importance weights, float32, if any.
+
+        `indices` is a batch, (batch,), or several drawn with the same settings, (steps, batch).
+        """
+        factors = [] if self.sample_weight is None else [self.sample_weight[indices]]
+        if indices.ndim == 2 and hasattr(self.sampler, "weights_of_batches"):
+            factors.append(self.sampler.weights_of_batches(indices))
+        elif hasattr(self.sampler, "importance_weights"):
+            rows = [self.sampler.importance_weights(row) for row in np.atleast_2d(indices)]
+            if rows[0] is not None:
+                factors.append(np.reshape(rows, indices.shape))
+        if len(factors) < 2:
+            return np.asarray(factors[0], np.float32) if factors else None
+        return np.prod(factors, axis=0, dtype=np.float32)
 
     def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""

@@ -103,52 +103,55 @@ class CompiledSteps:
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
-        results = map(self.run, self.groups(batches))
+        matrices = (np.asarray(batch)[np.newaxis] for batch in batches)
+        results = map(self.run, self.groups(matrices))
         return [losses for result in results for losses in result.losses]
 
     def groups(
-        self, batches: Iterable[NDArray[np.int64]], most: int | None = None
+        self, matrices: Iterable[NDArray[np.int64]], most: int | None = None
     ) -> Iterator[Group]:
-        """Prepare `batches` for :meth:`run`: those of one size together, at most `most`."""
-        # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
-        for size, rows in itertools.groupby(self._weighed(batches), key=lambda row: len(row[0])):
-            limit = min(self.capacity(size), most or CAPACITY)
-            while group := list(itertools.islice(rows, limit)):
-                yield self._group(*zip(*group))
+        """Prepare batches for :meth:`run`: those of one size together, at most `most`.
 
-    def _weighed(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Any, Any]]:
-        """Every batch with its weights, which are asked for as soon as it is drawn."""
-        sampler = self.loader.sampler
-        own = getattr(type(sampler), "importance_weights", Sampler.importance_weights)
-        if self.loader.sample_weight is None and own is Sampler.importance_weights:
-            yield from ((row, None) for row in batches)
-            return
-        for row in batches:
-            indices = np.asarray(row)
-            if self.loader.sample_weight is not None:  # a sampler checks what it is asked about
-                indices = check_indices(row, self.loader.n, type(sampler).__name__)
-            yield indices, self.loader.weights(indices)
+        Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
+        """
+        # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
+        weighed = map(self._weighed, matrices)
+        for size, parts in itertools.groupby(weighed, key=lambda part: part[0].shape[1]):
+            indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
+            indices = self._checked(indices)
+            limit = min(self.capacity(size), most or CAPACITY)
+            for start in range(0, len(indices), limit):
+                rows = slice(start, start + limit)
+                factors = tuple(self._padded(factor[rows]) for factor in weights)
+                matrix = indices[rows]
+                yield Group(matrix, factors, self._resident or self._stream(matrix))
+
+    def _weighed(self, matrix: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """`matrix` with its weights, if any, which are asked for as soon as it is drawn."""
+        if matrix.ndim != 2 or not self._weightless:
+            matrix = self._checked(matrix)
+        weights = None if self._weightless else self.loader.weights(matrix)
+        return (matrix,) if weights is None else (matrix, weights)
+
+    @property
+    def _weightless(self) -> bool:
+        """Whether the loader cannot have weights, so that to ask for them is wasted time."""
+        own = getattr(type(self.loader.sampler), "importance_weights", Sampler.importance_weights)
+        return self.loader.sample_weight is None and own is Sampler.importance_weights
+
+    def _checked(self, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`matrix`, every index one of the data's."""
+        whole = matrix.ndim == 2 and matrix.size and matrix.dtype.kind in "iu"
+        if not whole or matrix.min() < 0 or matrix.max() >= self.loader.n:
+            for row in matrix:
+                check_indices(row, self.loader.n, type(self.loader.sampler).__name__)
+        return matrix.astype(np.int64, copy=False)
 
     def capacity(self, size: int) -> int:
         """Steps per call at most, for batches of `size`."""
         if not self.streamed:
             return CAPACITY
         return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
-
-    def _group(self, rows: tuple[Any, ...], weights: tuple[Any, ...]) -> Group:
-        matrix = self._checked(rows)
-        factors = () if weights[0] is None else (self._padded(np.stack(weights)),)
-        return Group(matrix, factors, self._resident or self._stream(matrix))
-
-    def _checked(self, rows: tuple[Any, ...]) -> NDArray[np.int64]:
-        """`rows` as a matrix, every index one of the data's."""
-        owner = type(self.loader.sampler).__name__
-        matrix = np.asarray(rows)
-        whole = matrix.ndim == 2 and matrix.size and matrix.dtype.kind in "iu"
-        if not whole or matrix.min() < 0 or matrix.max() >= self.loader.n:
-            for row in rows:
-                check_indices(row, self.loader.n, owner)
-        return matrix.astype(np.int64, copy=False)
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:
         x, y = self.loader.gather(matrix.reshape(-1))[:2]

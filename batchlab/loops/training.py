@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -237,7 +236,7 @@ class _Run:
         drawn = self.history.steps
         # After Ctrl-C nothing more is drawn, and what was drawn is trained on.
         while not interrupt.pressed:
-            some = itertools.islice(batches, self.lag if self.listening else self.size)
+            some = _matrices(batches, self.lag if self.listening else self.size)
             groups = list(self.steps.groups(some, most=self.fixed_size))
             if not groups:
                 return
@@ -308,6 +307,17 @@ def _listens(sampler: Any) -> bool:
     """Whether feedback can change what the sampler draws."""
     own = getattr(type(sampler), "update", None)
     return own is not None and own is not Sampler.update
+
+
+def _matrices(batches: Iterator[Any], count: int) -> Iterator[NDArray[np.int64]]:
+    """The next `count` batches, each as a matrix, or together as far as they are drawn already."""
+    ahead = getattr(batches, "ahead", None)  # iterators of others' samplers have none
+    while count > 0 and (batch := next(batches, None)) is not None:
+        yield np.asarray(batch)[np.newaxis]
+        count -= 1
+        if ahead is not None and (matrix := ahead(count)).size:
+            yield matrix
+            count -= len(matrix)
 
 
 def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
