@@ -130,9 +130,12 @@ class Loader(keras.utils.PyDataset):
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
         """The arrays of a batch: ``(x, y)``, or ``(x, y, weights)`` where samples have weights."""
-        x, y = keras.tree.map_structure(lambda array: array[indices], (self.x, self.y))
         weights = self.weights(indices)
-        return (x, y) if weights is None else (x, y, weights)
+        return self.rows(indices) if weights is None else (*self.rows(indices), weights)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[Any, Any]:
+        """The samples ``(x, y)`` of `indices`, (batch,), without weights."""
+        return keras.tree.map_structure(lambda array: array[indices], (self.x, self.y))
 
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Sample weights times the sampler's importance weights, float32, if any.

@@ -16,14 +16,15 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build
+from batchlab.loops.step import build, loss_tracker
 from batchlab.samplers import Sampler
 from batchlab.samplers.validation import check_indices
 
-# Steps per call at most. A call costs about half a millisecond on the host, so 512 make that
-# negligible; more would only delay the progress bar and the Stop button.
-CAPACITY = 512
-_STREAM_BYTES = 2**26  # of gathered data per call; two such blocks are held at a time
+# Samples and steps per call at most. A call costs about half a millisecond on the host, so that
+# 2048 steps make it negligible even where one takes 10 microseconds.
+_CALL_SAMPLES = 2**16
+_CALL_STEPS = (16, 2048)  # at least, whatever the batch size, and at most
+_STREAM_BYTES = 2**24  # of gathered data per call; two such blocks are held at a time
 RESIDENT_LIMIT = 2**31
 
 
@@ -66,6 +67,8 @@ class CompiledSteps:
         Whether to use XLA; by default the rule of :func:`use_xla`.
     resident_limit : int, default 2**31
         Bytes of data that may be copied to the device.
+    most : int, optional
+        Steps per call at most; by default up to 2048, fewer for large batches.
 
     Attributes
     ----------
@@ -84,12 +87,14 @@ class CompiledSteps:
         adversarial: Adversarial | None = None,
         jit_compile: bool | None = None,
         resident_limit: int = RESIDENT_LIMIT,
+        most: int | None = None,
     ) -> None:
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
         self.loader = loader
         self.step = 0
+        self._most = most or max(_CALL_STEPS)
         leaves = keras.tree.flatten((loader.x, loader.y))
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit
@@ -107,10 +112,8 @@ class CompiledSteps:
         results = map(self.run, self.groups(matrices))
         return [losses for result in results for losses in result.losses]
 
-    def groups(
-        self, matrices: Iterable[NDArray[np.int64]], most: int | None = None
-    ) -> Iterator[Group]:
-        """Prepare batches for :meth:`run`: those of one size together, at most `most`.
+    def groups(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Group]:
+        """Prepare batches for :meth:`run`: those of one size together.
 
         Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
         """
@@ -119,10 +122,10 @@ class CompiledSteps:
         for size, parts in itertools.groupby(weighed, key=lambda part: part[0].shape[1]):
             indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
             indices = self._checked(indices)
-            limit = min(self.capacity(size), most or CAPACITY)
-            for start in range(0, len(indices), limit):
-                rows = slice(start, start + limit)
-                factors = tuple(self._padded(factor[rows]) for factor in weights)
+            capacity = self.capacity(size)
+            for start in range(0, len(indices), capacity):
+                rows = slice(start, start + capacity)
+                factors = tuple(tf.constant(self._padded(factor[rows])) for factor in weights)
                 matrix = indices[rows]
                 yield Group(matrix, factors, self._resident or self._stream(matrix))
 
@@ -149,22 +152,25 @@ class CompiledSteps:
 
     def capacity(self, size: int) -> int:
         """Steps per call at most, for batches of `size`."""
-        if not self.streamed:
-            return CAPACITY
-        return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
+        low, high = _CALL_STEPS
+        steps = min(max(_CALL_SAMPLES // size, low), high, self._most)
+        if self.streamed:
+            steps = max(min(steps, _STREAM_BYTES // max(size * self._sample_bytes, 1)), 1)
+        return steps
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:
-        x, y = self.loader.gather(matrix.reshape(-1))[:2]
+        matrix = self._padded(matrix)
         return keras.tree.map_structure(
-            lambda array: self._padded(array.reshape(*matrix.shape, *array.shape[1:])), (x, y)
+            lambda rows: tf.constant(rows.reshape(*matrix.shape, *rows.shape[1:])),
+            self.loader.rows(matrix.reshape(-1)),
         )
 
-    def _padded(self, rows: NDArray[Any]) -> tf.Tensor:
-        """`rows` as a tensor; for XLA with unused ones below, so that the shape stays the same."""
+    def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """`rows`; for XLA with unused ones below, so that the shape stays the same."""
         missing = self.capacity(rows.shape[1]) - len(rows)
         if self.program.xla and missing:
-            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-        return tf.constant(rows)
+            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]), rows.dtype)])
+        return rows
 
     def run(self, group: Group, count: int | None = None) -> Result:
         """Train on the batches of `group`, or the first `count` of them, in one call."""
@@ -174,7 +180,7 @@ class CompiledSteps:
         outputs = self.program(
             tf.constant(self.step, tf.int64),
             tf.constant(count),
-            self._padded(group.indices),
+            tf.constant(self._padded(group.indices)),
             group.weights,
             group.data,
             () if adversarial is None else adversarial.settings,
@@ -194,7 +200,7 @@ def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
     """The model's program for these options; kept with the model, so that it compiles once."""
     # compile() makes a new loss tracker: a program belongs to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
-    key = (model._loss_tracker, *options)
+    key = (loss_tracker(model), *options)
     kept = model.__dict__.get("_batchlab_program")
     if kept is None or kept[0] != key:
         build(model, loader)

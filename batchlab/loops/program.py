@@ -8,7 +8,7 @@ from typing import Any
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import forward, loss_per_sample
+from batchlab.loops.step import forward, loss_per_sample, loss_tracker
 from batchlab.loops.xla import unsupported_ops, use_xla
 
 
@@ -43,7 +43,7 @@ class Program:
         self.adversarial = adversarial
         self.xla = use_xla(model, jit_compile)
         self._sample_losses = loss_per_sample(model)
-        self._mean_loss = model._loss_tracker  # not among model.metrics if the model overrides them
+        self._mean_loss = loss_tracker(model)
         self._functions: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> tuple[tf.Tensor, ...]:
@@ -178,10 +178,18 @@ class Program:
 
     def logs(self) -> dict[str, float]:
         """The loss and the metrics since the epoch began, by name."""
-        results = {**self.model.get_metrics_result(), "loss": self._mean_loss.result()}
+        results = self.model.get_metrics_result()
+        if "loss" not in results or not self._keras_keeps_loss:
+            results = {**results, "loss": self._mean_loss.result()}
         return {name: float(value) for name, value in results.items()}
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""
         self.model.reset_metrics()
-        self._mean_loss.reset_state()
+        if not self._keras_keeps_loss:
+            self._mean_loss.reset_state()
+
+    @property
+    def _keras_keeps_loss(self) -> bool:
+        """Whether the mean loss is one of the model's metrics; not if the model overrides them."""
+        return any(metric is self._mean_loss for metric in self.model.metrics)
