@@ -24,7 +24,7 @@ from batchlab.samplers.validation import check_indices
 # 2048 steps make it negligible even where one takes 10 microseconds.
 _CALL_SAMPLES = 2**16
 _CALL_STEPS = (16, 2048)  # at least, whatever the batch size, and at most
-_STREAM_BYTES = 2**24  # of gathered data per call; two such blocks are held at a time
+_STREAM_BYTES = 2**22  # of gathered data per call: for XLA a smaller block is filled up to this
 RESIDENT_LIMIT = 2**31
 
 

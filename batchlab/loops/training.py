@@ -78,7 +78,7 @@ def train(
         :func:`eager_loop`; more is faster. It has no effect on samplers that do not listen.
     steps_per_call : int, optional
         Batches per call of the compiled function. It never changes the result; by default as many,
-        up to 512, as take 0.1 s.
+        up to 2048, as take 0.1 s.
     jit_compile : bool, optional
         Whether to compile with XLA. By default the model and the number of steps in all epochs
         decide (see :func:`use_xla`).

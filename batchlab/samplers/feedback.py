@@ -172,7 +172,9 @@ class PrioritizedSampler(FeedbackSampler):
             if self._hardest is None:
                 self._hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
         tree = self._tree
-        return self.ahead(size, lambda count: tree.find(self.uniforms(count)), self._between_updates)
+        return self.ahead(
+            size, lambda count: tree.find(self.uniforms(count)), self._between_updates
+        )
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Factors for the losses of a batch, float32 (batch,), the largest of them 1."""

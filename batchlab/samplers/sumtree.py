@@ -64,9 +64,7 @@ class SumTree:
             nodes[chunk] = self._descend(nodes[chunk], heights[chunk])
         return nodes
 
-    def _descend(
-        self, nodes: NDArray[np.int64], heights: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
+    def _descend(self, nodes: NDArray[np.int64], heights: NDArray[np.float64]) -> NDArray[np.int64]:
         """The samples at `heights` within `nodes` of the top, all of shape (batch,)."""
         rows = np.arange(nodes.size)
         sums = np.zeros((nodes.size, self.WIDTH + 1))
