@@ -86,7 +86,7 @@ class Program:
             )
             # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
-                self._steps, input_signature=specs, jit_compile=self.xla
+                self._steps, input_signature=specs, jit_compile=self.xla, autograph=False
             ).get_concrete_function()
         return self._functions[key]
 
@@ -127,21 +127,23 @@ class Program:
             Which samples these are; only with a `selection`.
         """
         rows = tf.shape(indices)[0]
-        losses = tf.TensorArray(tf.float32, size=rows, element_shape=(None,))
-        totals = tf.TensorArray(tf.float32, size=rows, element_shape=())
-        kept = tf.TensorArray(tf.int64, size=rows, element_shape=(None,))
-        row = tf.constant(0)
-        while row < count:
+        results = [(tf.float32, (None,)), (tf.float32, ()), (tf.int64, (None,))]
+        arrays = [
+            tf.TensorArray(dtype, size=rows, element_shape=shape)
+            for dtype, shape in results[: 2 if self.selection is None else 3]
+        ]
+
+        def body(row: tf.Tensor, *arrays: tf.TensorArray) -> tuple[Any, ...]:
             step = first + tf.cast(row, tf.int64)
             batch = self._batch(row, step, indices, weights, data)
-            row_losses, total = self._step(step, settings, *batch)
-            losses = losses.write(row, row_losses)
-            totals = totals.write(row, total)
-            if self.selection is not None:
-                kept = kept.write(row, batch[0])
-            row += 1
-        results = losses.stack(), totals.stack()
-        return results if self.selection is None else (*results, kept.stack())
+            values = (*self._step(step, settings, *batch), batch[0])
+            return row + 1, *(array.write(row, value) for array, value in zip(arrays, values))
+
+        # Spelled out, because AutoGraph takes five times as long to read a loop as TensorFlow does
+        # to trace it. Keras does without AutoGraph as well.
+        start = (tf.constant(0), *arrays)
+        _, *arrays = tf.while_loop(lambda row, *_: row < count, body, start)
+        return tuple(array.stack() for array in arrays)
 
     def _batch(
         self, row: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, weights: Any, data: Any
