@@ -2,7 +2,8 @@
 
 The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
 ``loaders`` (arrays), ``loops`` (training),
-``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel).
+``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel),
+``comparison`` (strategies against each other, fairly).
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _ROOMS = {
         "use_xla",
     ),
     "history": ("History",),
-    "lab": ("BatchLab",),
+    "lab": ("BatchLab", "Session"),
+    "comparison": ("Comparison", "compare"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -54,8 +56,9 @@ __all__ = ["__version__", *sorted(_ROOM_OF), "datasets", "figures"]
 if TYPE_CHECKING:
     from batchlab import datasets, figures
     from batchlab.checks import check_sampler
+    from batchlab.comparison import Comparison, compare
     from batchlab.history import History
-    from batchlab.lab import BatchLab
+    from batchlab.lab import BatchLab, Session
     from batchlab.loaders import Loader
     from batchlab.loops import (
         Adversarial,

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import load_breast_cancer, load_digits, make_blobs, make_moons
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from batchlab.samplers.parameters import Parameter
+from batchlab.samplers.validation import check_labels
 
 _SETTINGS = {
     setting.name: setting
     for setting in (
         Parameter(20.0, low=1, high=100, name="imbalance"),
+        Parameter(1.0, low=1, name="ratio"),
         Parameter(1000, low=20, name="n"),
         Parameter(0.1, low=0.005, high=0.5, name="share"),
         Parameter(0.2, low=0, name="noise"),
@@ -89,11 +91,7 @@ def digits_long_tailed(imbalance: float = 20, seed: int = 0) -> Dataset:
     x_train, x_test, y_train, y_test = _split(images, labels, seed)
     rng = np.random.default_rng(seed)
     commonest = np.bincount(y_train).min()  # so that digit 0 has no more than any digit could have
-    kept = []
-    for digit in range(10):
-        members = rng.permutation(np.flatnonzero(y_train == digit))
-        kept.append(members[: max(1, round(commonest * imbalance ** (-digit / 9)))])
-    chosen = rng.permutation(np.concatenate(kept))
+    chosen = rng.permutation(_thinned(y_train, _profile(commonest, imbalance, 10), rng))
     names = tuple(str(digit) for digit in range(10))
     return _dataset(
         f"long-tailed digits, {imbalance:g} : 1",
@@ -207,6 +205,95 @@ def rare_events(n: int = 4000, share: float = 0.02, seed: int = 0) -> Dataset:
     points = np.concatenate([usual, events])
     labels = np.repeat([0, 1], [n - rare, rare])
     return _standardised("rare events", _split(points, labels, seed), ("usual", "rare"))
+
+
+def imbalanced(y: ArrayLike, ratio: float, seed: int = 0) -> NDArray[np.int64]:
+    """Which samples to keep so that classes become rare one after the other.
+
+    Of the class that is k-th in frequency (k from 0, of C classes) no more than
+    ``count of the commonest * ratio ** (-k / (C - 1))`` samples are kept, drawn at random, but at
+    least one: the exponential profile of Cui et al. (2019, arXiv:1901.05555). A class that is
+    rarer than that already stays whole.
+
+    Parameters
+    ----------
+    y : array_like of int or str, shape (n,)
+        The class of every sample.
+    ratio : float
+        Samples of the commonest class per sample of the rarest, 1 (as the data are) or more.
+    seed : int, default 0
+        Which samples are kept.
+
+    Returns
+    -------
+    ndarray of int64, shape (kept,)
+        Indices in rising order.
+
+    Examples
+    --------
+    >>> y = np.repeat(["a", "b", "c"], 100)
+    >>> kept = imbalanced(y, ratio=25)
+    >>> np.unique(y[kept], return_counts=True)[1].tolist()
+    [100, 20, 4]
+    """
+    _check("imbalanced", ratio=ratio, seed=seed)
+    _, codes = check_labels(y, "imbalanced")
+    counts = np.bincount(codes)
+    allowed = np.empty_like(counts)
+    allowed[np.argsort(-counts, kind="stable")] = _profile(counts.max(), ratio, counts.size)
+    return np.sort(_thinned(codes, np.minimum(counts, allowed), np.random.default_rng(seed)))
+
+
+def with_label_noise(y: ArrayLike, share: float, seed: int = 0) -> NDArray[Any]:
+    """A copy of `y` in which a share of the labels is wrong: each of these is another class.
+
+    Symmetric noise: which samples and which of the other classes is left to chance. With one seed
+    the wrong labels of a smaller share are among those of a larger one.
+
+    Parameters
+    ----------
+    y : array_like of int or str, shape (n,)
+        The class of every sample; two classes at least, unless `share` is 0.
+    share : float
+        From 0 to 1; ``round(share * n)`` labels are wrong.
+    seed : int, default 0
+        Which ones.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Examples
+    --------
+    >>> y = np.zeros(100, int)
+    >>> y[50:] = 1
+    >>> int((with_label_noise(y, 0.2) != y).sum())
+    20
+    """
+    Parameter(0.0, low=0, high=1, name="share").check(share, "with_label_noise")
+    _check("with_label_noise", seed=seed)
+    classes, codes = check_labels(y, "with_label_noise")
+    if share and classes.size < 2:
+        raise ValueError("with_label_noise: y has one class only, so that no label can be wrong.")
+    rng = np.random.default_rng(seed)
+    wrong = rng.permutation(codes.size)[: round(share * codes.size)]
+    steps = rng.integers(1, max(classes.size, 2), size=codes.size)
+    codes[wrong] = (codes + steps)[wrong] % classes.size
+    return classes[codes]
+
+
+def _profile(commonest: int, ratio: float, classes: int) -> NDArray[np.int64]:
+    """How many samples the classes may have, falling from `commonest` to a `ratio`-th of it."""
+    counts = commonest * ratio ** (-np.arange(classes) / max(classes - 1, 1))
+    return np.maximum(1, counts.round()).astype(np.int64)
+
+
+def _thinned(
+    labels: NDArray[np.int64], counts: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """So many samples of every class, drawn at random; class after class."""
+    members = [rng.permutation(np.flatnonzero(labels == c))[:n] for c, n in enumerate(counts)]
+    return np.concatenate(members)
 
 
 def _check(owner: str, **settings: Any) -> None:

@@ -13,21 +13,41 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.history import History
-
-# Okabe & Ito (2008): told apart with every common form of colour blindness. One colour means one
-# thing in every notebook: the data is grey, what was chosen is blue, a second strategy is orange.
-BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
+from batchlab.style import (
+    BLUE,
+    CHOSEN,
+    DATA,
+    INK,
+    LIGHT,
+    ORANGE,
+    PALETTE,
+    Theme,
+    class_colours,
+    colours_of,
+    tidy,
 )
-DATA, CHOSEN, INK = "#9A9A9A", BLUE, "#222222"
-PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, INK, "#7F5AA2", "#8C564B")
-_SURFACE = LinearSegmentedColormap.from_list("surface", [BLUE, "#FFFFFF", ORANGE])
+
+# Notebooks take the colours for their own figures from here, where the other figures are.
+__all__ = [
+    "CHOSEN",
+    "DATA",
+    "INK",
+    "ORANGE",
+    "PALETTE",
+    "Figure",
+    "class_mix",
+    "comparison",
+    "confusion",
+    "decision_surface",
+    "learning_curves",
+    "scatter",
+    "smooth",
+    "surface",
+    "surface_values",
+    "grid_of",
+    "tidy",
+    "visits",
+]
 
 
 class Figure(matplotlib.figure.Figure):
@@ -52,16 +72,6 @@ class Figure(matplotlib.figure.Figure):
         png = io.BytesIO()
         self.savefig(png, format="png")
         return {"image/png": png.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
-
-
-def tidy(axes: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
-    """Label `axes` in the one way all our pictures have."""
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(xlabel, fontsize=9)
-    axes.set_ylabel(ylabel, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
 
 
 def smooth(values: ArrayLike, window: int) -> NDArray[np.float64]:
@@ -90,7 +100,7 @@ def learning_curves(
     figure = Figure(4.0 * len(metrics), 3.0)
     words = []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics):
-        for colour, (name, history) in zip(PALETTE, histories.items()):
+        for colour, (name, history) in zip(colours_of(histories), histories.items()):
             values = history.history[metric]
             axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, marker=".")
             words.append(f"{name}: {metric} {values[0]:.1f} to {values[-1]:.1f}")
@@ -117,9 +127,9 @@ def class_mix(
     figure = Figure(8.0, 3.0)
     axes = figure.subplots()
     width = 0.8 / len(mixes)
-    for number, (name, shares) in enumerate(mixes.items()):
+    colours = [DATA, *colours_of(list(mixes)[1:])]
+    for number, (colour, (name, shares)) in enumerate(zip(colours, mixes.items())):
         left = np.arange(len(classes)) - 0.4 + width * number
-        colour = DATA if number == 0 else PALETTE[number - 1]
         axes.bar(left, shares, width * 0.95, align="edge", color=colour, label=name)
     axes.set_xticks(range(len(classes)), classes)
     tidy(axes, title, "class", "share of the samples")
@@ -137,7 +147,7 @@ def visits(histories: Mapping[str, History], title: str = "Visits per sample") -
     words = []
     most = max(int(history.visits.max()) for history in histories.values())
     plots = figure.subplots(1, len(histories), squeeze=False, sharey=True)[0]
-    for axes, colour, (name, history) in zip(plots, PALETTE, histories.items()):
+    for axes, colour, (name, history) in zip(plots, colours_of(histories), histories.items()):
         axes.hist(history.visits, np.arange(most + 2) - 0.5, color=colour, rwidth=0.9)
         tidy(axes, f"{title}: {name}", "times chosen", "samples")
         words.append(f"{name}: {1 - history.coverage:.0%} never, at most {history.visits.max()}×")
@@ -172,15 +182,18 @@ def confusion(
     return figure
 
 
-def scatter(axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str]) -> None:
+def scatter(
+    axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT
+) -> None:
     """The samples of 2-D data as points, rarer classes on top and larger."""
     points, labels = np.asarray(x), np.asarray(y)
     counts = np.bincount(labels, minlength=len(classes))
+    colours = class_colours(len(classes), theme)
+    edge = {"linewidths": 0.3, "edgecolors": theme.edge}
     for number in np.argsort(-counts):
         members = points[labels == number]
         size = 6 if counts[number] == counts.max() else 12
-        colour, name = PALETTE[number], classes[number]
-        axes.scatter(*members.T, s=size, color=colour, label=name, linewidths=0.3, edgecolors="white")
+        axes.scatter(*members.T, s=size, color=colours[number], label=classes[number], **edge)
     axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)
     axes.set_ylim(points[:, 1].min() - 0.3, points[:, 1].max() + 0.3)
 
@@ -192,7 +205,7 @@ def grid_of(axes: Axes, resolution: int = 60) -> NDArray[np.float32]:
     return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
 
 
-def surface(axes: Axes, outputs: NDArray[Any]) -> Any:
+def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
     """Colour `axes` by what a model says on ``grid_of(axes)``; the image, to be updated live.
 
     Parameters
@@ -201,18 +214,23 @@ def surface(axes: Axes, outputs: NDArray[Any]) -> Any:
         With its limits set.
     outputs : ndarray of float, shape (resolution ** 2, 1 or classes)
         Predicted probabilities.
+    theme : Theme
+        What page it is drawn for.
     """
     classes = outputs.shape[1]
-    options: dict[str, Any] = {"cmap": _SURFACE, "vmin": 0, "vmax": 1}
+    shades = LinearSegmentedColormap.from_list("surface", [BLUE, theme.background, ORANGE])
+    options: dict[str, Any] = {"cmap": shades, "vmin": 0, "vmax": 1}
     if classes > 2:
-        options = {"cmap": ListedColormap(PALETTE[:classes]), "vmin": 0, "vmax": classes - 1}
+        colours = ListedColormap(class_colours(classes, theme))
+        options = {"cmap": colours, "vmin": 0, "vmax": classes - 1}
     extent = (*axes.get_xlim(), *axes.get_ylim())
     return axes.imshow(
         surface_values(outputs),
         extent=extent,
         origin="lower",
         aspect="auto",
-        alpha=0.35,
+        alpha=theme.surface,
+        interpolation="bilinear",
         zorder=0,
         **options,
     )
@@ -249,4 +267,54 @@ def decision_surface(
     surface(axes, np.asarray(predict(grid_of(axes))))
     tidy(axes, title, "first feature", "second feature")
     axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def comparison(
+    values: Mapping[str, NDArray[np.float64]],
+    ylabel: str,
+    title: str = "",
+    *,
+    points: ArrayLike | None = None,
+    xlabel: str = "step",
+    alt: str = "",
+) -> Figure:
+    """Strategies over several seeds: every seed a dot and the mean a bar, or a band and its mean.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray of float, shape (seeds,) or (seeds, points)
+        By strategy: one of ``Comparison.measures``. With two axes they are curves, and the band
+        goes from the lowest seed to the highest.
+    ylabel : str
+        What was measured, with its unit.
+    title : str
+        What is compared.
+    points : array_like of float, shape (points,), optional
+        Where the curves were measured; needed for curves.
+    xlabel : str, default "step"
+        What `points` are, with their unit.
+    alt : str
+        What is seen, in words; "what it shows" is said already.
+    """
+    figure = Figure(8.0, 3.2)
+    axes = figure.subplots()
+    for place, (colour, (name, runs)) in enumerate(zip(colours_of(values), values.items())):
+        if points is not None:
+            axes.fill_between(points, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.15)
+            axes.plot(points, runs.mean(axis=0), color=colour, label=name)
+            continue
+        spread = np.linspace(-0.12, 0.12, len(runs))
+        axes.scatter(place + spread, runs, s=22, color=colour, edgecolors="white", linewidths=0.5)
+        axes.plot([place - 0.28, place + 0.28], [runs.mean()] * 2, color=colour, linewidth=2.5)
+    seeds = len(next(iter(values.values())))
+    if points is None:
+        axes.set_xticks(range(len(values)), values)
+        tidy(axes, title, "strategy", ylabel)
+        drawn = f"one dot for each of {seeds} seeds, a line at their mean"
+    else:
+        axes.legend(frameon=False, fontsize=8)
+        tidy(axes, title, xlabel, ylabel)
+        drawn = f"the mean of {seeds} seeds, and a band from the lowest to the highest"
+    figure.alt = f"{title}. {ylabel} of {', '.join(values)}: {drawn}. {alt}".strip()
     return figure

@@ -136,3 +136,25 @@ def test_bad_settings(
 ) -> None:
     with pytest.raises(error, match=message):
         make(**settings)
+
+
+def test_imbalanced_keeps_the_profile_and_whole_rare_classes() -> None:
+    y = np.repeat(["rare", "b", "c"], [5, 400, 300])
+    kept = datasets.imbalanced(y, 16, seed=1)
+    assert dict(zip(*np.unique(y[kept], return_counts=True))) == {"b": 400, "c": 100, "rare": 5}
+    np.testing.assert_array_equal(kept, np.sort(kept))
+    np.testing.assert_array_equal(datasets.imbalanced(y, 1), np.arange(705))
+    assert set(kept) != set(datasets.imbalanced(y, 16, seed=2))
+
+
+def test_label_noise_is_nested_and_always_wrong() -> None:
+    y = np.repeat(["a", "b", "c"], 100)
+    some, more = (datasets.with_label_noise(y, share, seed=4) != y for share in (0.1, 0.5))
+    assert (some.sum(), more.sum()) == (30, 150)
+    assert (some <= more).all()
+    assert (datasets.with_label_noise(y, 1.0) != y).all()
+    np.testing.assert_array_equal(datasets.with_label_noise(y, 0.0), y)
+    with pytest.raises(ValueError, match="one class only"):
+        datasets.with_label_noise(np.zeros(5, int), 0.1)
+    with pytest.raises(ValueError, match="share must be from 0 to 1"):
+        datasets.with_label_noise(y, 1.1)

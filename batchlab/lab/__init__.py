@@ -1,9 +1,23 @@
 """The live panel: change the strategy while the model trains.
 
-``session`` trains and takes changes between batches, ``picture`` draws, ``controls`` carries what
-sliders say from one thread to another, and ``panel`` is what a notebook shows.
+``settings`` declares what may be changed, ``session`` trains and takes changes between batches,
+``recipe`` writes a run as Python, ``picture`` draws, ``controls`` carries what sliders say from one
+thread to another, and ``panel`` is what a notebook shows. Only ``panel`` needs ipywidgets.
 """
 
-from batchlab.lab.panel import BatchLab
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["BatchLab"]
+from batchlab.lab.session import Session
+
+if TYPE_CHECKING:
+    from batchlab.lab.panel import BatchLab
+
+__all__ = ["BatchLab", "Session"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BatchLab":
+        from batchlab.lab.panel import BatchLab
+
+        return BatchLab
+    raise AttributeError(f"module 'batchlab.lab' has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import html
 import math
 import threading
@@ -19,7 +18,8 @@ from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.lab.controls import Controls
 from batchlab.lab.picture import Picture
-from batchlab.lab.session import FEEDBACK_LAG, SCORE_EVERY, make_session
+from batchlab.lab.session import FEEDBACK_LAG, Session
+from batchlab.lab.settings import DATA_SETTINGS
 from batchlab.samplers import Parameter
 
 FRAMES_PER_SECOND = 10
@@ -92,10 +92,16 @@ class BatchLab:
         max_steps: int = 20_000,
     ) -> None:
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
-        self._session = make_session(
-            x, y, model, strategies, batch_size, classes, validation_data
+        self._session = Session(
+            x,
+            y,
+            model,
+            strategies,
+            batch_size=batch_size,
+            classes=classes,
+            validation_data=validation_data,
         )
-        self._picture = Picture(self._session)
+        self._picture = Picture([self._session])
         self._controls = Controls()
         # Held while the session trains, draws or is reset; never by a widget callback.
         self._busy = threading.RLock()
@@ -149,18 +155,10 @@ class BatchLab:
         TypeError, ValueError
             If a setting, a value or a step is not possible. Nothing has been trained then.
         """
-        steps = Parameter(1, low=1, name="steps").check(steps, "BatchLab.run")
         self.pause()
         with self._busy:
             self._take_changes()
-            start = self.history.steps
-            plan = self._checked_events(events or {}, start, start + steps)
-            for step in sorted({start, *plan, start + steps}):
-                while self.history.steps < step:
-                    self._session.advance(min(step - self.history.steps, SCORE_EVERY))
-                    self._session.score_if_due()
-                for name, value in plan.get(step, {}).items():
-                    self._session.apply(name, value)
+            self._session.run(steps, events)
         self._show_settings()
         self._show_picture()
         return self.history
@@ -194,30 +192,6 @@ class BatchLab:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=10)
         self._show_status()
-
-    def _checked_events(
-        self, events: Mapping[int, Mapping[str, Any]], start: int, end: int
-    ) -> dict[int, dict[str, Any]]:
-        """The events in order of steps, or an error before anything is trained."""
-        strategy = self._session.strategy
-        trial = copy.deepcopy(self._session.samplers) if events else {}
-        plan: dict[int, dict[str, Any]] = {}
-        for step in sorted(events):
-            if not start <= step < end:
-                raise ValueError(
-                    f"BatchLab.run: events has step {step}, but this run goes from step {start} to "
-                    f"{end - 1}."
-                )
-            # A change of strategy comes first: the other settings are those of the new one.
-            changes = dict(sorted(events[step].items(), key=lambda item: item[0] != "strategy"))
-            for name, value in changes.items():
-                checked = self._session.check(name, value, strategy)
-                if name == "strategy":
-                    strategy = checked
-                elif name != "learning_rate":
-                    setattr(trial[strategy], name, checked)
-            plan[step] = changes
-        return plan
 
     # -- the training thread -----------------------------------------------------------------------
 
@@ -289,7 +263,7 @@ class BatchLab:
             row.append(button)
         self._settings = {"strategy": _control(session.parameters["strategy"], session.strategy)}
         for name, parameter in session.parameters.items():
-            if name != "strategy":
+            if name not in ("strategy", *DATA_SETTINGS):
                 self._settings[name] = _control(parameter, parameter.default)
         self._settings["steps_per_second"] = _control(type(self).steps_per_second, self.steps_per_second)
         self._shown = {name: control.value for name, control in self._settings.items()}

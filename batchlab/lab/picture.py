@@ -1,169 +1,156 @@
-"""The picture of a running session: the frame is drawn seldom, what moves is drawn into it."""
+"""The picture of one or two running sessions: the frame is drawn seldom, what moves, into it."""
 
 from __future__ import annotations
 
 import io
+import struct
 import threading
+import time
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.ticker import PercentFormatter
-from PIL import Image
 
 from batchlab import figures
+from batchlab.lab.charts import Distribution, Losses, Mix, Scores, Visits, names_of
 from batchlab.lab.session import Session
+from batchlab.lab.stage import make_stage
+from batchlab.samplers import Parameter
+from batchlab.style import THEMES
 
-RECENT = 50  # steps that count as recent in the class mix
+CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
+# Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
+# losses are, by the width of the page and the number of sessions: rows and columns, nested.
+BELOW, CURVES = [["M", "V", "D"]], [["L"], ["R"]]
+MOSAICS: dict[tuple[str, int], list[list[Any]]] = {
+    ("wide", 1): [["A", [[[["L", "R"]]], [BELOW]]]],
+    ("wide", 2): [[[["A", "B", CURVES]]], [BELOW]],
+    ("narrow", 1): [[[["A", CURVES]]], [BELOW]],
+    ("narrow", 2): [[[["A", "B"]]], [[["L", "R"]]], [BELOW]],
+}
+# Inches, and the relative sizes of the outermost columns and rows. At 110 pixels an inch, wide is
+# 1120 pixels, which fits a page of 1280, and narrow is 680, for one of 800.
+SIZES = {
+    ("wide", 1): ((10.2, 4.7), (1, 1.95), (1,)),
+    ("wide", 2): ((10.2, 6.6), (1,), (2.1, 1)),
+    ("narrow", 1): ((6.2, 6.2), (1,), (2, 1)),
+    ("narrow", 2): ((6.2, 7.6), (1,), (1.8, 1.1, 1)),
+}
+THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
+WIDTH = Parameter("wide", "room on the page", choices=("wide", "narrow"), name="width")
 # matplotlib's fonts are not made for two threads that draw at once, as two panels would.
-_DRAWING = threading.Lock()
+DRAWING = threading.Lock()
 
 
 class Picture:
-    """Loss, balanced accuracy, class mix and visits; for 2-D data the decision surface too.
+    """Stage, loss, balanced accuracy, class mix, visits and recent losses of one or two sessions.
 
-    Drawing all of it takes a tenth of a second, most of it for axes and text. So axes keep their
+    Drawing all of it takes two tenths of a second, most of it for axes and text. So axes keep their
     limits until the data outgrows them, and only what moves is drawn anew ("blitting").
 
     Parameters
     ----------
-    session : Session
-        What to show.
+    sessions : sequence of Session
+        One, or two to compare: A is drawn solid, B dashed or hatched, each in the colour of its
+        strategy.
+    theme : {"light", "dark"}
+        Colours of the page.
+    width : {"wide", "narrow"}
+        For pages of 1280 or of 800 pixels.
+
+    Attributes
+    ----------
+    cost : float
+        Seconds that the last picture took.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.flat = session.x.ndim == 2 and session.x.shape[1] == 2
-        self.figure = figures.Figure(10.4 if self.flat else 8.6, 4.6)
+    def __init__(
+        self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
+    ) -> None:
+        self.sessions = list(sessions)
+        self.theme = THEMES[THEME.check(theme, "Picture")]
+        self.cost = 0.0
+        layout = (WIDTH.check(width, "Picture"), len(self.sessions))
+        if layout not in SIZES:
+            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
+        size, columns, rows = SIZES[layout]
+        self.figure = figures.Figure(*size)
+        self.figure.set_facecolor(self.theme.background)
         self._canvas = FigureCanvasAgg(self.figure)
-        if self.flat:
-            mosaic, ratios = [["stage", "loss", "score"], ["stage", "mix", "visits"]], (1.45, 1, 1)
-        else:
-            mosaic, ratios = [["loss", "score"], ["mix", "visits"]], (1, 1)
-        self.axes = self.figure.subplot_mosaic(mosaic, width_ratios=ratios)
-        if self.flat:
-            self._build_stage(self.axes["stage"])
-        self._build_curves(self.axes["loss"], self.axes["score"])
-        self._build_mix(self.axes["mix"])
-        self._build_visits(self.axes["visits"])
-        # What moves, in the order of drawing; "animated" keeps it out of the frame.
-        self._moving = [
-            artist
-            for axes in self.axes.values()
-            for artist in (*axes.images, *axes.collections, *axes.lines, *axes.patches, *axes.texts)
-            if artist.get_gid() != "frame"
+        self.axes = self.figure.subplot_mosaic(
+            MOSAICS[layout], width_ratios=columns, height_ratios=rows
+        )
+        self._stages = [
+            make_stage(self.axes[letter], session, name, self.theme)
+            for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
         ]
-        for artist in self._moving:
-            artist.set_animated(True)
+        self._charts = [
+            chart(self.axes[letter], self.sessions, self.theme) for letter, chart in CHARTS.items()
+        ]
+        self._name_strategies()
+        self._moving = [
+            artist for part in (*self._stages, *self._charts) for artist in part.moving
+        ]
+        self._keep_out_of_frame(True)
         # Places for the axes are sought once: doing so at every picture takes most of the time.
-        self.figure.get_layout_engine().set(rect=(0, 0, 0.985, 1))  # room for the last tick label
+        # With room for tick labels that come to be longer.
+        self.figure.get_layout_engine().set(rect=(0.01, 0, 0.975, 1))
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
         self._frame: Any = None
 
-    def _build_stage(self, axes: Axes) -> None:
-        session = self.session
-        figures.tidy(axes, "The model, the data and the batch", "first feature", "second feature")
-        figures.scatter(axes, session.x, session.labels, session.classes)
-        self._grid = figures.grid_of(axes)
-        self._surface = figures.surface(axes, session.predict(self._grid))
-        self._batch = axes.scatter(
-            [], [], s=60, facecolors="none", edgecolors=figures.INK, linewidths=1.1, label="batch"
-        )
-        below = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.11), "ncols": 5}
-        axes.legend(frameon=False, fontsize=8, handletextpad=0.1, columnspacing=1, **below)
+    def _keep_out_of_frame(self, moving: bool) -> None:
+        for artist in self._moving:
+            artist.set_animated(moving)
 
-    def _build_curves(self, loss: Axes, score: Axes) -> None:
-        figures.tidy(loss, "Loss of the batches", "step", "loss")
-        figures.tidy(score, "Balanced accuracy", "step", "")
-        (self._loss,) = loss.plot([], [], color=figures.CHOSEN, alpha=0.25, linewidth=0.8)
-        (self._smooth,) = loss.plot([], [], color=figures.CHOSEN, linewidth=1.6)
-        (self._score,) = score.plot([], [], color=figures.CHOSEN, linewidth=1.6)
-        style = {"color": figures.RED, "linewidth": 1.0, "linestyle": ":"}
-        self._ticks = [
-            axes.plot([], [], transform=axes.get_xaxis_transform(), **style)[0]
-            for axes in (loss, score)
-        ]
-        score.set_ylim(0, 1.02)
-        score.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-
-    def _build_mix(self, axes: Axes) -> None:
-        session = self.session
-        figures.tidy(axes, f"Class mix, last {RECENT} batches", "class", "")
-        places = np.arange(len(session.classes))
-        share = np.bincount(session.labels, minlength=len(places)) / len(session.labels)
-        for bar in axes.bar(places - 0.2, share, 0.38, color=figures.DATA, label="data"):
-            bar.set_gid("frame")
-        empty = np.zeros(len(places))
-        self._mix = axes.bar(places + 0.2, empty, 0.38, color=figures.CHOSEN, label="chosen")
-        axes.set_xticks(places, session.classes)
-        axes.set_ylim(0, min(1.0, 1.5 * max(share.max(), 1 / len(places))))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.legend(frameon=False, fontsize=8)
-
-    def _build_visits(self, axes: Axes) -> None:
-        figures.tidy(axes, "Visits per sample", "times chosen", "samples")
-        self._visits = axes.stairs([0], [-0.5, 0.5], fill=True, color=figures.CHOSEN)
-        place = {"transform": axes.transAxes, "ha": "right", "va": "top", "fontsize": 8}
-        self._unseen = axes.text(0.98, 0.97, "", **place)
+    def _name_strategies(self) -> None:
+        """Titles, keys and colours say which strategies are at work."""
+        self._named = names_of(self.sessions)
+        for letter, name in zip("AB", self._named):
+            self.axes[letter].set_title(name, loc="left", fontsize=10)
+        for chart in self._charts:
+            chart.paint()
+        self._frame = None
 
     def _update(self) -> None:
-        """Bring what moves up to the present step."""
-        history = self.session.history
-        losses = history.step_losses
-        steps = np.arange(1, history.steps + 1)
-        self._loss.set_data(steps, losses)
-        self._smooth.set_data(steps, figures.smooth(losses, 20))
-        self._score.set_data(*np.transpose(self.session.scores))
-        changes = [event.step for event in history.events]
-        for tick in self._ticks:
-            tick.set_data(np.repeat(changes, 3), np.tile([0, 1, np.nan], len(changes)))
-        for name in ("loss", "score"):
-            self._fit(self.axes[name].set_xlim, self.axes[name].get_xlim()[1], history.steps)
-        top = np.quantile(losses, 0.99) if losses.size else 1.0
-        self._fit(self.axes["loss"].set_ylim, self.axes["loss"].get_ylim()[1], top)
-        mix = history.class_mix(self.session.labels, last=RECENT)
-        for bar, share in zip(self._mix, mix):
-            bar.set_height(share)
-        self._fit(self.axes["mix"].set_ylim, self.axes["mix"].get_ylim()[1], mix.max(), shrink=False)
-        self._update_visits()
-        if self.flat:
-            self._surface.set_data(figures.surface_values(self.session.predict(self._grid)))
-            batch = history.indices[-1] if history.steps else []
-            self._batch.set_offsets(self.session.x[batch].reshape(-1, 2))
-
-    def _update_visits(self) -> None:
-        axes, visits = self.axes["visits"], self.session.history.visits
-        width = visits.max() // 25 + 1
-        edges = np.arange(0, visits.max() + 1 + width, width) - 0.5
-        counts, _ = np.histogram(visits, edges)
-        self._visits.set_data(counts, edges)
-        self._unseen.set_text(f"{1 - self.session.history.coverage:.0%} never chosen")
-        self._fit(axes.set_xlim, axes.get_xlim()[1], edges[-1], low=-0.5)
-        self._fit(axes.set_ylim, axes.get_ylim()[1], counts.max() * 1.1)
-
-    def _fit(
-        self, set_limits: Any, present: float, needed: float, low: float = 0.0, shrink: bool = True
-    ) -> None:
-        """Give an axis a round upper limit, when it is too small or more than thrice too large."""
-        if present < needed or (shrink and present > 3 * max(needed, 10 * (low < 0))):
-            set_limits(low, _round_up(1.05 * needed))
-            self._frame = None
+        """Bring everything up to the present step."""
+        if self._named != names_of(self.sessions):
+            self._name_strategies()
+        for stage, session in zip(self._stages, self.sessions):
+            stage.refresh()
+            if session.history.steps:
+                stage.show(session.history.indices[-1], session.history.losses[-1])
+            else:
+                stage.show(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        for chart in self._charts:
+            if chart.update():
+                self._frame = None
 
     def png(self) -> bytes:
         """The picture as it is now, as a PNG file."""
-        with _DRAWING:
+        began = time.monotonic()
+        with DRAWING:
             self._update()
             if self._frame is None:
                 self._canvas.draw()
                 self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
             self._canvas.restore_region(self._frame)
             for artist in self._moving:
-                artist.axes.draw_artist(artist)
-            image = Image.fromarray(np.asarray(self._canvas.buffer_rgba())).convert("RGB")
-        file = io.BytesIO()
-        image.save(file, format="png", compress_level=1)  # 1: a tenth of the time, a little larger
+                artist.draw(self._canvas.get_renderer())
+            picture = png_of(self._canvas)
+        self.cost = time.monotonic() - began
+        return picture
+
+    def svg(self) -> str:
+        """The picture as it is now, as an SVG file, which stays sharp at any size."""
+        with DRAWING:
+            self._update()
+            file = io.StringIO()
+            self._keep_out_of_frame(False)
+            self.figure.savefig(file, format="svg", metadata={"Date": None})
+            self._keep_out_of_frame(True)
         return file.getvalue()
 
     def words(self) -> str:
@@ -171,21 +158,37 @@ class Picture:
 
         Only what the samplers decided: it is the same on every computer, unlike losses.
         """
-        session = self.session
-        history = session.history
-        if not history.steps:
-            return f"BatchLab, not trained yet. Strategy: {session.strategy}. Press Play."
-        rarest = int(np.bincount(session.labels).argmin())
-        share = history.class_mix(session.labels)[rarest]
-        return (
-            f"BatchLab after {history.steps} steps, now with the strategy {session.strategy}: "
-            f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "
-            f"{(session.labels == rarest).mean():.0%} of the data and {share:.0%} of the batches; "
-            f"live changes: {len(history.events)}."
-        )
+        if len(self.sessions) == 1:
+            return _words(self.sessions[0], "BatchLab")
+        return " ".join(map(_words, self.sessions, "AB"))
 
 
-def _round_up(value: float) -> float:
-    """The next number that makes a calm axis: 1, 1.5, 2, 3, 4, 5, 7 or 10 times a power of ten."""
-    power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 7, 10) if step * power >= value * 0.999)
+def png_of(canvas: FigureCanvasAgg) -> bytes:
+    """What was drawn, as a PNG file.
+
+    Pillow tries all filters on every row, which takes twice as long and saves nothing for charts.
+    """
+    pixels = np.asarray(canvas.buffer_rgba())
+    height, width, channels = pixels.shape
+    rows = np.zeros((height, 1 + channels * width), dtype=np.uint8)  # filter 0, none, then the row
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def _words(session: Session, name: str) -> str:
+    history = session.history
+    if not history.steps:
+        return f"{name}, not trained yet. Strategy: {session.strategy}. Press Play."
+    rarest = int(np.bincount(session.labels).argmin())
+    share = history.class_mix(session.labels)[rarest]
+    return (
+        f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
+        f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "
+        f"{(session.labels == rarest).mean():.0%} of the data and {share:.0%} of the batches; "
+        f"live changes: {len(history.events)}."
+    )

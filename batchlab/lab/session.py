@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import math
+import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +18,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import balanced_accuracy_score
 
 from batchlab.backend import keras, tf
+from batchlab.datasets import imbalanced, with_label_noise
 from batchlab.history import History
+from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
-from batchlab.loops.step import check_ready
+from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.step import check_ready, loss_per_sample
 from batchlab.samplers import (
     ClassBalancedSampler,
     Parameter,
@@ -35,88 +42,256 @@ FEEDBACK_LAG = 16
 # Enough samples to tell the score to a percent or so, few enough to score many times a second.
 SCORED = 1000
 SCORE_EVERY = 25  # steps
+# The chance of every drawn sample is asked for up to so many samples, since it costs O(n) a step,
+# and remembered for so many steps.
+CHANCES_UP_TO = 20_000
+CHANCES_KEPT = 20_000
 COMMON = ("batch_size", "seed", "drop_last")
+STRATEGIES = {
+    "random": RandomSampler,
+    "class-balanced": ClassBalancedSampler,
+    "stratified": StratifiedSampler,
+    "prioritized": PrioritizedSampler,
+    "sequential": SequentialSampler,
+}
 
 
 class Session:
     """A model, the data, a few strategies, and the record of one run.
 
+    It is what the panel shows, without the panel: settings change between batches, and every
+    change is an event. The same data, model, strategies and events give the same weights.
+
     Parameters
     ----------
-    x, labels, classes : ndarray (n, ...), ndarray of int (n,), sequence of str
-        The data; labels count from 0.
-    model : keras.Model
-        Compiled. It is trained in place; `reset` puts its first weights back.
-    strategies : mapping of str to sampler
-        They serve as patterns: the session works with copies.
-    scored_data : tuple of (ndarray, ndarray)
-        What balanced accuracy is computed on.
+    x : array_like of float, shape (n, ...)
+        Inputs.
+    y : array_like of int or str, shape (n,)
+        Classes.
+    model : keras.Model, optional
+        Compiled, for class numbers from 0 in the order of the sorted class names. It is trained in
+        place; `reset` puts its first weights back. By default :func:`small_network`.
+    strategies : mapping of str to sampler, class or callable, optional
+        What may choose the batches, by the name to show; the first one starts. A ready-made sampler
+        serves as a pattern: the session works with copies. A class whose first argument is ``n`` or
+        ``labels``, or a function of ``(labels, batch_size, seed)`` that returns a sampler, can be
+        built anew, so that the data and the seed can be changed too. By default random,
+        class-balanced, stratified, prioritized and sequential.
+    batch_size : int, default 32
+        Samples per batch; ready-made samplers have their own.
+    classes : sequence of str, optional
+        Names to show for the classes, in the order of their numbers.
+    validation_data : tuple of (x, y), optional
+        What balanced accuracy and validation loss are computed on (1 000 of its samples, evenly
+        spaced). Without it balanced accuracy is that on `x` and `y` as given.
+    label_noise : float, default 0.0
+        Share of the training labels that are wrong; see :func:`batchlab.datasets.with_label_noise`.
+    imbalance : float, default 1.0
+        Samples of the commonest class per sample of the rarest, at least; 1 leaves the data as they
+        are. See :func:`batchlab.datasets.imbalanced`.
+    seed : int, default 0
+        Of the samplers, of noise and imbalance, and of the default model's first weights.
+
+    Attributes
+    ----------
+    x, labels : ndarray of float32 (n, ...), ndarray of int64 (n,)
+        The training data, as trained on: thinned, and with wrong labels.
+    history : History
+        What was chosen so far, and every change.
+    scores : list of (int, float)
+        Balanced accuracy by step.
+    clock : dict of str to float
+        Seconds spent "choosing", "training" and "drawing" since step 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data, a sampler or the model does not fit; nothing has been trained then.
+
+    Examples
+    --------
+    >>> from batchlab import Session, datasets
+    >>> data = datasets.moons()
+    >>> session = Session(data.x_train, data.y_train)
+    >>> history = session.run(40, events={20: {"strategy": "class-balanced", "balance": 0.5}})
+    >>> session.strategy_at(19), session.strategy_at(20), session.batch(20).size
+    ('random', 'class-balanced', 32)
     """
 
     def __init__(
         self,
-        x: NDArray[Any],
-        labels: NDArray[np.int64],
-        classes: tuple[str, ...],
-        model: keras.Model,
-        strategies: Mapping[str, Any],
-        scored_data: tuple[NDArray[Any], NDArray[np.int64]],
+        x: Any,
+        y: Any,
+        model: keras.Model | None = None,
+        strategies: Mapping[str, Any] | None = None,
+        *,
+        batch_size: int = 32,
+        classes: Sequence[str] | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        label_noise: float = 0.0,
+        imbalance: float = 1.0,
+        seed: int = 0,
     ) -> None:
-        self.x, self.labels, self.classes, self.model = x, labels, classes, model
-        self.patterns = dict(strategies)
-        self.scored_data = tuple(array[:SCORED] for array in scored_data)
-        self._loader = Loader(x, labels, sampler=next(iter(self.patterns.values())))
-        for sampler in self.patterns.values():
+        self.given_x, self.given_labels, self.class_values = _checked_data(x, y)
+        self.classes = _checked_names(classes, self.class_values)
+        self.validated = validation_data is not None
+        self.scored_data = self._checked_scored(validation_data)
+        self.makers = dict(STRATEGIES if strategies is None else strategies)
+        if not self.makers:
+            raise ValueError("Session: strategies must name at least one sampler, got none.")
+        self.rebuildable = all(map(_is_maker, self.makers.values()))
+        self.batch_size = batch_size
+        self.default_model = model is None
+        self.data_settings = {name: SETTINGS[name].default for name in DATA_SETTINGS}
+        wanted = {"label_noise": label_noise, "imbalance": imbalance, "seed": seed}
+        self._build_data(**wanted)
+        self.model = model or self._new_network()
+        check_ready(self.model, 1, "Session")
+        self._prepare()
+
+    # -- building --------------------------------------------------------------------------------
+
+    def rebuild(self, **settings: float) -> None:
+        """Change the data or the seed: everything starts anew at step 0.
+
+        Parameters
+        ----------
+        **settings
+            Any of ``label_noise``, ``imbalance`` and ``seed``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is not possible, or a strategy cannot be built anew. Nothing has changed then.
+        """
+        self._build_data(**{**self.data_settings, **settings})
+        self._put_back(self._first_values)
+        if self.default_model:
+            self.model.set_weights(self._new_network().get_weights())
+        self._prepare()
+
+    def _build_data(self, **settings: Any) -> None:
+        """Thin the data, flip labels, and make the strategies for what came out of it."""
+        values = {name: SETTINGS[name].check(value, "Session") for name, value in settings.items()}
+        changed = [name for name in values if values[name] != SETTINGS[name].default]
+        if changed and not self.rebuildable:
+            raise ValueError(
+                f"Session: {changed[0]} cannot be changed, because ready-made samplers know the data and "
+                "the seed they were made for. Pass classes, or functions of (labels, batch_size, seed)."
+            )
+        seed = values["seed"]
+        kept = imbalanced(self.given_labels, values["imbalance"], seed)
+        labels = with_label_noise(self.given_labels[kept], values["label_noise"], seed)
+        patterns = {
+            name: self._made(name, maker, labels, seed) for name, maker in self.makers.items()
+        }
+        x = self.given_x if kept.size == self.given_labels.size else self.given_x[kept]
+        for sampler in patterns.values():
             Loader(x, labels, sampler=sampler)  # refuses a sampler made for other data
+        self.data_settings = values
+        self.x, self.labels, self.patterns = x, labels, patterns
+
+    def _made(self, name: str, maker: Any, labels: NDArray[np.int64], seed: int) -> Any:
+        """A sampler for these labels, or the ready-made one."""
+        if not _is_maker(maker):
+            return maker
+        first = next(iter(inspect.signature(maker).parameters), None)
+        data = len(labels) if first == "n" else self.class_values[labels]
+        try:
+            return maker(data, batch_size=self.batch_size, seed=seed)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise TypeError(
+                f"Session: the strategy {name!r} cannot be built: {error}. Pass a class of (n or labels, "
+                "batch_size, seed), a function of (labels, batch_size, seed), or a ready-made sampler."
+            ) from error
+
+    def _new_network(self) -> keras.Model:
+        return small_network(self.x.shape[1:], len(self.classes), self.data_settings["seed"])
+
+    def _prepare(self) -> None:
+        """Connect model and data, and go to step 0."""
+        model = self.model
+        self._loader = Loader(self.x, self.labels, sampler=next(iter(self.patterns.values())))
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
-        self._predict = tf.function(lambda inputs: model(inputs, training=False))
+        if not hasattr(self, "_outputs"):
+            self._compile_evaluation()
         self._first_values = [variable.numpy() for variable in self._variables()]
         self.parameters = self._declared()
         self.reset()
+
+    def _compile_evaluation(self) -> None:
+        # One function for batches of every size: they would be compiled one by one otherwise.
+        inputs = tf.TensorSpec((None, *self.x.shape[1:]))
+        targets = tf.TensorSpec((None,), tf.int64)
+        model, losses = self.model, loss_per_sample(self.model)
+
+        @tf.function(input_signature=(inputs,))
+        def outputs(x: tf.Tensor) -> tf.Tensor:
+            return model(x, training=False)
+
+        @tf.function(input_signature=(inputs, targets))
+        def outputs_and_losses(x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            predictions = model(x, training=False)
+            return predictions, losses(y, predictions)
+
+        self._outputs, self._outputs_and_losses = outputs, outputs_and_losses
 
     def _variables(self) -> list[Any]:
         # model.variables, not get_weights(): the seeds of Dropout layers belong to a fresh start.
         return [*self.model.variables, *self.model.optimizer.variables]
 
+    def _put_back(self, values: Sequence[NDArray[Any]]) -> None:
+        for variable, value in zip(self._variables(), values):
+            variable.assign(value)
+
+    def _checked_scored(self, validation_data: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        inputs, labels = self.given_x, self.given_labels
+        if validation_data is not None:
+            x, y = validation_data
+            targets = np.asarray(y)
+            if not np.isin(targets, self.class_values).all():
+                raise ValueError("Session: validation_data has classes that y does not have.")
+            inputs = np.asarray(x, dtype=np.float32)
+            labels = np.searchsorted(self.class_values, targets)
+        every = -(-len(inputs) // SCORED)  # not the first ones: the data may be sorted
+        return inputs[::every], labels[::every].astype(np.int64)
+
     def _declared(self) -> dict[str, Parameter]:
-        """Every setting that may change during the run, by name."""
-        first = next(iter(self.patterns))
-        own = {
-            "strategy": Parameter(
-                first, "which sampler chooses the batches", choices=tuple(self.patterns)
-            ),
-            "batch_size": Parameter(
-                32, "samples per batch", low=1, high=len(self.x), slider=(1, min(256, len(self.x)))
-            ),
-            "learning_rate": Parameter(
-                _learning_rate(self.model),
-                "size of the optimizer's steps",
-                low=0,
-                slider=(1e-4, 1.0),
-                log=True,
-            ),
+        """Every setting by name, with the defaults and limits of this model and these data."""
+        n = len(self.x)
+        limits = {
+            "strategy": {"default": next(iter(self.patterns)), "choices": tuple(self.patterns)},
+            "batch_size": {"default": self.batch_size, "high": n, "slider": (1, min(256, n))},
+            "learning_rate": {"default": _learning_rate(self.model)},
         }
-        for name, parameter in own.items():
-            parameter.name = name
+        own = {name: replace(SETTINGS[name], **limits[name]) for name in limits}
         of_samplers = {
             name: parameter
             for sampler in self.patterns.values()
             for name, parameter in parameters_of(sampler).items()
             if name not in COMMON
         }
-        return {**of_samplers, **own}
+        data = {name: SETTINGS[name] for name in DATA_SETTINGS if self.rebuildable}
+        return {**of_samplers, **own, **data}
 
     def reset(self) -> None:
         """Back to step 0: the first weights, fresh samplers, an empty record."""
-        for variable, value in zip(self._variables(), self._first_values):
-            variable.assign(value)
+        self._put_back(self._first_values)
         self.samplers = copy.deepcopy(self.patterns)
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x))
-        self.scores: list[tuple[int, float]] = []  # (step, balanced accuracy)
+        self.scores: list[tuple[int, float]] = []
+        self.validation_losses: list[tuple[int, float]] = []
+        self.clock = {"choosing": 0.0, "training": 0.0, "drawing": 0.0}
+        self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # (time, steps) of late
         self._epochs: dict[str, Any] = {}
         self._feedback: deque[tuple[int, str, NDArray[Any], NDArray[Any]]] = deque()
+        self._chances: deque[NDArray[np.float32] | None] = deque(maxlen=CHANCES_KEPT)
+        self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
+        self._past = [(0, dict(self.settings))]  # the settings from a step on
         self.score_if_due()
 
     # -- settings --------------------------------------------------------------------------------
@@ -126,13 +301,32 @@ class Session:
         """The sampler at work."""
         return self.samplers[self.strategy]
 
+    @property
+    def settings(self) -> Settings:
+        """The present values by name; printed, a table with type, range, default, help and source."""
+        names = ["strategy", *self.names_of(self.sampler), "learning_rate"]
+        names += DATA_SETTINGS if self.rebuildable else ()
+        return Settings(
+            {name: self.value(name) for name in names},
+            {name: self.parameter(name) for name in names},
+        )
+
     def value(self, name: str) -> Any:
         """The present value of a setting."""
         if name == "strategy":
             return self.strategy
         if name == "learning_rate":
             return _learning_rate(self.model)
+        if name in DATA_SETTINGS:
+            return self.data_settings[name]
         return getattr(self.sampler, name)
+
+    def parameter(self, name: str, strategy: str | None = None) -> Parameter:
+        """The declaration of a setting, as the strategy (the present one by default) has it."""
+        own = parameters_of(self.samplers[strategy or self.strategy])
+        if name in own and name not in COMMON:
+            return own[name]
+        return self.parameters[name]
 
     def check(self, name: str, value: Any, strategy: str | None = None) -> Any:
         """`value` as it would be set, or an error that says what may be set.
@@ -144,21 +338,22 @@ class Session:
         strategy : str, optional
             The strategy that will be at work then; the present one by default.
         """
-        sampler = self.samplers[strategy or self.strategy]
-        allowed = ["strategy", "learning_rate", *self.names_of(sampler)]
+        strategy = strategy or self.strategy
+        allowed = ["strategy", "learning_rate", *self.names_of(self.samplers[strategy])]
+        if name in DATA_SETTINGS:
+            raise ValueError(
+                f"Session: {name} changes the data, so it cannot change within a run. Use "
+                f"rebuild({name}={value!r}), which starts anew at step 0."
+            )
         if name not in allowed:
             raise ValueError(
-                f"BatchLab: {name!r} is no setting of the strategy {strategy or self.strategy!r}. "
-                f"It has {allowed}."
+                f"Session: {name!r} is no setting of the strategy {strategy!r}. It has {allowed}."
             )
-        declared = {**self.parameters, **parameters_of(sampler)}
-        if name == "batch_size":
-            declared["batch_size"] = self.parameters["batch_size"]
-        return declared[name].check(value, "BatchLab")
+        return self.parameter(name, strategy).check(value, "Session")
 
     @staticmethod
     def names_of(sampler: Any) -> list[str]:
-        """The names of the settings that `sampler` lets one change."""
+        """The names of the settings that `sampler` lets one change during a run."""
         own = [name for name in parameters_of(sampler) if name not in COMMON]
         return (["batch_size"] if hasattr(sampler, "batch_size") else []) + own
 
@@ -183,30 +378,115 @@ class Session:
         else:
             setattr(self.sampler, name, value)
         self.history.record_event(name, value)
+        self._past.append((self.history.steps, dict(self.settings)))
 
     # -- training --------------------------------------------------------------------------------
+
+    def run(self, steps: int, events: Mapping[int, Mapping[str, Any]] | None = None) -> History:
+        """Train, with changes at stated steps.
+
+        Parameters
+        ----------
+        steps : int
+            How many steps to train.
+        events : mapping of int to mapping of str to value, optional
+            ``{step: {name: value}}``; steps count from the start of the session.
+
+        Returns
+        -------
+        History
+            The record of the whole session.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting, a value or a step is not possible. Nothing has been trained then.
+        """
+        pieces = self.pieces(steps, events)
+        with DeferredInterrupt() as interrupt:
+            for _ in pieces:
+                if interrupt.pressed:
+                    break
+        return self.history
+
+    def pieces(
+        self, steps: float, events: Mapping[int, Mapping[str, Any]] | None = None
+    ) -> Iterator[int]:
+        """Like :meth:`run`, but train a piece each time the iterator is asked for the next.
+
+        The events are checked at once. `steps` may be infinite: the caller then stops asking.
+        """
+        if steps != math.inf:
+            steps = Parameter(1, low=1, name="steps").check(steps, "Session")
+        end = self.history.steps + steps
+        return self._pieces(end, self._checked_events(events or {}, self.history.steps, end))
+
+    def _pieces(self, end: float, plan: dict[int, dict[str, Any]]) -> Iterator[int]:
+        for step in sorted({self.history.steps, *plan, end}):
+            while self.history.steps < step:
+                self.advance(int(min(step - self.history.steps, SCORE_EVERY)))
+                self.score_if_due()
+                yield self.history.steps
+            for name, value in plan.get(step, {}).items():
+                self.apply(name, value)
+
+    def _checked_events(
+        self, events: Mapping[int, Mapping[str, Any]], start: int, end: float
+    ) -> dict[int, dict[str, Any]]:
+        """The events in order of steps, or an error before anything is trained."""
+        strategy = self.strategy
+        trial = copy.deepcopy(self.samplers) if events else {}
+        plan: dict[int, dict[str, Any]] = {}
+        for step in sorted(events):
+            if not start <= step < end:
+                raise ValueError(
+                    f"Session: events has step {step}, but this run goes from step {start} to {end - 1}."
+                )
+            # A change of strategy comes first: the other settings are those of the new one.
+            changes = dict(sorted(events[step].items(), key=lambda item: item[0] != "strategy"))
+            for name, value in changes.items():
+                checked = self.check(name, value, strategy)
+                if name == "strategy":
+                    strategy = checked
+                elif name != "learning_rate":
+                    setattr(trial[strategy], name, checked)
+            plan[step] = changes
+        return plan
 
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
         while steps > 0:
             self._loader.sampler = self.sampler
             batches: list[NDArray[np.int64]] = []
+            chances: list[NDArray[np.float32] | None] = []
+            began, chosen = time.perf_counter(), self.clock["choosing"]
             # Drawn one by one as they are asked for, each with its importance weights.
-            losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches))
+            losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches, chances))
+            now = time.perf_counter()
+            self.clock["training"] += now - began - (self.clock["choosing"] - chosen)
             for indices, values in zip(batches, losses):
                 self._feedback.append((self.history.steps, self.strategy, indices, values))
                 self.history.record(indices, values)
+            self._chances.extend(chances)
+            self._marks.append((now, self.history.steps))
             steps -= len(batches)
 
     def _drawn(
-        self, count: int, batches: list[NDArray[np.int64]]
+        self,
+        count: int,
+        batches: list[NDArray[np.int64]],
+        chances: list[NDArray[np.float32] | None],
     ) -> Iterator[NDArray[np.int64]]:
-        """Draw `count` batches, noted in `batches`."""
+        """Draw `count` batches, noted in `batches`, with how likely each of their samples was."""
         for ahead in range(count):
-            batches.append(self._next_batch(ahead))
-            yield batches[-1]
+            began = time.perf_counter()
+            indices, known = self._next_batch(ahead)
+            batches.append(indices)
+            chances.append(known)
+            self.clock["choosing"] += time.perf_counter() - began
+            yield indices
 
-    def _next_batch(self, ahead: int) -> NDArray[np.int64]:
+    def _next_batch(self, ahead: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
         """Draw the batch of the step that is `ahead` of the next, after the feedback due by then."""
         due = self.history.steps + ahead - FEEDBACK_LAG
         while self._feedback and self._feedback[0][0] <= due:
@@ -217,29 +497,134 @@ class Session:
         for _ in range(2):
             if self.strategy not in self._epochs:
                 self._epochs[self.strategy] = self._loader.index_batches()
+            chances = None
+            if len(self.x) <= CHANCES_UP_TO:
+                chances = getattr(self.sampler, "probabilities", None)
             for indices in self._epochs[self.strategy]:
-                return indices
+                return indices, None if chances is None else chances[indices].astype(np.float32)
             del self._epochs[self.strategy]  # this epoch is over: start the next one
-        raise ValueError(f"BatchLab: the sampler of {self.strategy!r} gave an epoch with no batch.")
+        raise ValueError(f"Session: the sampler of {self.strategy!r} gave an epoch with no batch.")
+
+    @property
+    def steps_per_second(self) -> float:
+        """How fast it trained over the last two seconds or so; 0 before there is anything to tell."""
+        marks = [mark for mark in list(self._marks) if mark[0] > self._marks[-1][0] - 2]
+        if len(marks) < 2:
+            return 0.0
+        (start, before), (end, after) = marks[0], marks[-1]
+        return (after - before) / (end - start)
+
+    # -- looking back ----------------------------------------------------------------------------
+
+    @property
+    def curves(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+        """Steps and values of every curve: "train loss", "validation loss", "balanced accuracy".
+
+        Without validation data the validation loss is empty.
+        """
+        losses = self.history.step_losses
+        steps = np.arange(1, losses.size + 1)
+        measured = {"validation loss": self.validation_losses, "balanced accuracy": self.scores}
+        return {
+            "train loss": (steps, losses),
+            **{name: _columns(pairs) for name, pairs in measured.items()},
+        }
+
+    def _place(self, step: int) -> int:
+        """Where the record keeps `step`."""
+        first = self.history.steps - len(self.history.indices)
+        if not first <= step < self.history.steps:
+            raise IndexError(
+                f"Session: step {step} is not recorded; there are {first} to {self.history.steps - 1}."
+                if self.history.steps
+                else "Session: no step has been trained yet."
+            )
+        return step - first
+
+    def batch(self, step: int) -> NDArray[np.int32]:
+        """The samples that step `step` was trained on, (batch,)."""
+        return self.history.indices[self._place(step)]
+
+    def losses_at(self, step: int) -> NDArray[np.float32]:
+        """Their losses then, (batch,)."""
+        return self.history.losses[self._place(step)]
+
+    def chances_at(self, step: int) -> NDArray[np.float32] | None:
+        """How likely each of them was to be drawn next, float32 (batch,), just before that step.
+
+        1 / n is what chance alone would give. None where the sampler cannot say, where there are
+        more than 20 000 samples, and further back than 20 000 steps.
+        """
+        self._place(step)
+        place = step - (self.history.steps - len(self._chances))
+        return self._chances[place] if place >= 0 else None
+
+    def settings_at(self, step: int) -> dict[str, Any]:
+        """The settings that step `step` was trained with, by name."""
+        return self._past[bisect_right(self._past, step, key=lambda past: past[0]) - 1][1]
+
+    def strategy_at(self, step: int) -> str:
+        """The strategy that chose the batch of step `step`."""
+        return self.settings_at(step)["strategy"]
 
     # -- looking at the model ----------------------------------------------------------------------
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """Class probabilities, (m, 1) for a single sigmoid output, else (m, classes)."""
-        outputs = self._predict(tf.constant(inputs)).numpy()
+        return self._probabilities(self._outputs(np.asarray(inputs, np.float32)).numpy())
+
+    def _probabilities(self, outputs: NDArray[Any]) -> NDArray[Any]:
         loss = keras.losses.get(self.model.loss)
         if getattr(loss, "from_logits", False):
             return tf.nn.softmax(outputs).numpy() if outputs.shape[1] > 1 else 1 / (1 + np.exp(-outputs))
         return outputs
 
+    def losses_of(self, indices: NDArray[Any]) -> NDArray[np.float32]:
+        """The present losses of training samples, float32 (m,)."""
+        if self._losses_now[0] != self.history.steps:
+            self._losses_now = (self.history.steps, np.full(len(self.x), np.nan, np.float32))
+        known = self._losses_now[1]
+        missing = np.unique(np.asarray(indices)[np.isnan(known[indices])])
+        if missing.size:
+            known[missing] = self._outputs_and_losses(self.x[missing], self.labels[missing])[1]
+        return known[indices]
+
     def score_if_due(self) -> None:
-        """Note the balanced accuracy of the model, if enough steps have gone by since the last."""
-        if self.scores and self.history.steps - self.scores[-1][0] < SCORE_EVERY:
+        """Note accuracy and validation loss, if enough steps have gone by since the last time."""
+        step = self.history.steps
+        if self.scores and step - self.scores[-1][0] < SCORE_EVERY:
             return
         inputs, labels = self.scored_data
-        outputs = self.predict(inputs)
+        outputs, losses = (array.numpy() for array in self._outputs_and_losses(inputs, labels))
+        outputs = self._probabilities(outputs)
         predicted = outputs[:, 0] > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-        self.scores.append((self.history.steps, float(balanced_accuracy_score(labels, predicted))))
+        self.scores.append((step, float(balanced_accuracy_score(labels, predicted))))
+        if self.validated:
+            self.validation_losses.append((step, float(losses.mean())))
+
+
+def small_network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:
+    """Two layers of 32 units and Adam at 0.01; equal seeds give equal first weights."""
+
+    def dense(units: int, activation: str, number: int) -> keras.layers.Layer:
+        start = keras.initializers.GlorotUniform(seed=3 * seed + number)
+        return keras.layers.Dense(units, activation, kernel_initializer=start)
+
+    model = keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Flatten(),
+            dense(32, "relu", number=1),
+            dense(32, "relu", number=2),
+            dense(classes, "softmax", number=3),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    return model
+
+
+def _is_maker(strategy: Any) -> bool:
+    return isinstance(strategy, type) or (callable(strategy) and not hasattr(strategy, "__iter__"))
 
 
 def _learning_rate(model: keras.Model) -> float:
@@ -247,75 +632,31 @@ def _learning_rate(model: keras.Model) -> float:
     return float(f"{keras.ops.convert_to_numpy(model.optimizer.learning_rate):.7g}")
 
 
-def make_session(
-    x: Any,
-    y: Any,
-    model: keras.Model | None,
-    strategies: Mapping[str, Any] | None,
-    batch_size: int,
-    names: Sequence[str] | None,
-    validation_data: tuple[Any, Any] | None,
-) -> Session:
-    """A session from what a learner has: two arrays, and as much more as they like."""
+def _columns(pairs: list[tuple[int, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    steps, values = zip(*pairs) if pairs else ((), ())
+    return np.array(steps, np.int64), np.array(values, np.float64)
+
+
+def _checked_data(x: Any, y: Any) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]:
+    """Inputs, class numbers, and the classes as they are called in `y`."""
     arrays = np.asarray(x)
     if arrays.ndim < 2 or arrays.dtype.kind not in "biuf":
         raise ValueError(
-            f"BatchLab: x must hold numbers and have shape (n, features…), got shape {arrays.shape} and "
+            f"Session: x must hold numbers and have shape (n, features…), got shape {arrays.shape} and "
             f"dtype {arrays.dtype}."
         )
-    arrays = arrays.astype(np.float32)
-    classes, labels = check_labels(y, "BatchLab")
+    values, labels = check_labels(y, "Session")
     if len(labels) != len(arrays):
         raise ValueError(
-            f"BatchLab: x and y must have one row per sample each, got {len(arrays)} and {len(labels)}."
+            f"Session: x and y must have one row per sample each, got {len(arrays)} and {len(labels)}."
         )
-    scored = (arrays, labels)
-    if validation_data is not None:
-        inputs, targets = validation_data
-        targets = np.asarray(targets)
-        if not np.isin(targets, classes).all():
-            raise ValueError("BatchLab: validation_data has classes that y does not have.")
-        scored = (np.asarray(inputs, dtype=np.float32), np.searchsorted(classes, targets))
-    if strategies is None:
-        strategies = _usual_strategies(labels, batch_size)
-    if not strategies:
-        raise ValueError("BatchLab: strategies must name at least one sampler, got none.")
-    names = tuple(str(name) for name in (classes if names is None else names))
-    if len(names) != len(classes):
+    return arrays.astype(np.float32, copy=False), labels, values
+
+
+def _checked_names(names: Sequence[str] | None, values: NDArray[Any]) -> tuple[str, ...]:
+    checked = tuple(str(name) for name in (values if names is None else names))
+    if len(checked) != len(values):
         raise ValueError(
-            f"BatchLab: classes must name the {len(classes)} classes of y, got {len(names)}: {names}."
+            f"Session: classes must name the {len(values)} classes of y, got {len(checked)}: {checked}."
         )
-    model = model or _usual_model(arrays.shape[1:], len(names))
-    check_ready(model, 1, "BatchLab")
-    return Session(arrays, labels, names, model, strategies, scored)
-
-
-def _usual_strategies(labels: NDArray[np.int64], batch_size: int) -> dict[str, Any]:
-    n = len(labels)
-    return {
-        "random": RandomSampler(n, batch_size),
-        "class-balanced": ClassBalancedSampler(labels, batch_size),
-        "stratified": StratifiedSampler(labels, batch_size),
-        "prioritized": PrioritizedSampler(n, batch_size),
-        "sequential": SequentialSampler(n, batch_size),
-    }
-
-
-def _usual_model(shape: tuple[int, ...], classes: int) -> keras.Model:
-    """A small dense network with the same first weights every time."""
-
-    def dense(units: int, activation: str, seed: int) -> keras.layers.Layer:
-        start = keras.initializers.GlorotUniform(seed=seed)
-        return keras.layers.Dense(units, activation, kernel_initializer=start)
-
-    model = keras.Sequential(
-        [
-            keras.Input(shape),
-            keras.layers.Flatten(),
-            dense(32, "relu", seed=1),
-            dense(32, "relu", seed=2),
-            dense(classes, "softmax", seed=3),
-        ]
-    )
-    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
-    return model
+    return checked

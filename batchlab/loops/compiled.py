@@ -26,6 +26,8 @@ _CALL_SAMPLES = 2**16
 _CALL_STEPS = (16, 2048)  # at least, whatever the batch size, and at most
 _STREAM_BYTES = 2**22  # of gathered data per call: for XLA a smaller block is filled up to this
 RESIDENT_LIMIT = 2**31
+# Programs kept per model: as many strategies as one compares, with what each holds of its data.
+_PROGRAMS = 8
 
 
 @dataclass
@@ -197,12 +199,16 @@ def _memory_mapped(array: Any) -> bool:
 
 
 def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
-    """The model's program for these options; kept with the model, so that it compiles once."""
-    # compile() makes a new loss tracker: a program belongs to one compile().
+    """The model's program for these options; the latest few are kept, so that each compiles once."""
+    # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
-    key = (loss_tracker(model), *options)
-    kept = model.__dict__.get("_batchlab_program")
-    if kept is None or kept[0] != key:
+    present = loss_tracker(model)
+    tracker, programs = model.__dict__.get("_batchlab_programs", (None, {}))
+    if tracker is not present:
         build(model, loader)
-        kept = model.__dict__["_batchlab_program"] = (key, Program(model, *options))
-    return kept[1]
+        programs = {}
+        model.__dict__["_batchlab_programs"] = (present, programs)
+    programs[options] = programs.pop(options, None) or Program(model, *options)
+    while len(programs) > _PROGRAMS:
+        del programs[next(iter(programs))]
+    return programs[options]

@@ -65,6 +65,7 @@ class ClassBalancedSampler(Sampler):
         low=0,
         high=1 - 1e-9,
         slider=(0, 0.9999),
+        source="Cui et al. 2019, arXiv:1901.05555",
     )
 
     def __init__(

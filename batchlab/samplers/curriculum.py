@@ -62,13 +62,20 @@ class CurriculumSampler(Sampler):
     ([18, 23], 0.6)
     """
 
-    pacing = _Pacing("linear", "how the open part grows", choices=(*SHAPES, "custom"))
+    pacing = _Pacing(
+        "linear",
+        "how the open part grows",
+        choices=(*SHAPES, "custom"),
+        source="Wu et al. 2020, arXiv:2012.03107",
+    )
     order = Parameter(
         "easy-first", "what comes first", choices=("easy-first", "hard-first", "random")
     )
     start = Parameter(0.2, "share of the data that is open at first", low=1e-9, high=1)
     pacing_epochs = Parameter(5.0, "epochs until all is open", low=1e-9, slider=(0.5, 20))
-    self_paced = Parameter(False, "whether the losses are the difficulty")
+    self_paced = Parameter(
+        False, "whether the losses are the difficulty", source="Kumar et al. 2010"
+    )
 
     def __init__(
         self,

@@ -14,6 +14,8 @@ from batchlab.samplers.state import decode_array, encode_array
 from batchlab.samplers.sumtree import SumTree
 from batchlab.samplers.validation import check_indices, check_losses
 
+_REPLAY = "Schaul et al. 2015, arXiv:1511.05952"
+
 
 class FeedbackSampler(Sampler):
     """Base of the strategies that choose by the latest known loss of every sample.
@@ -117,8 +119,10 @@ class PrioritizedSampler(FeedbackSampler):
     [1.0, 0.5, 0.25]
     """
 
-    alpha = Parameter(0.6, "0: all samples alike, 1: in proportion to the loss", low=0, high=3)
-    beta = Parameter(0.4, "how much of the bias the weights undo", low=0, high=1)
+    alpha = Parameter(
+        0.6, "0: all samples alike, 1: in proportion to the loss", low=0, high=3, source=_REPLAY
+    )
+    beta = Parameter(0.4, "how much of the bias the weights undo", low=0, high=1, source=_REPLAY)
     epsilon = Parameter(
         1e-6, "keeps samples of loss 0 in the game", low=1e-12, slider=(1e-6, 1.0), log=True
     )
@@ -237,7 +241,12 @@ class RankSampler(FeedbackSampler):
     """
 
     pressure = Parameter(
-        100.0, "how often the hardest for one of the easiest", low=1, slider=(1, 1000), log=True
+        100.0,
+        "how often the hardest for one of the easiest",
+        low=1,
+        slider=(1, 1000),
+        log=True,
+        source="Loshchilov & Hutter 2015, arXiv:1511.06343",
     )
     resort = Parameter(0.1, "epochs from one sorting to the next", low=1e-6, slider=(0.01, 2))
 

@@ -33,6 +33,8 @@ class Parameter:
         Whether a slider should be logarithmic.
     choices : tuple, optional
         The values allowed, for a setting that picks one of a few names.
+    source : str
+        The paper it comes from; the class that declares it is put before.
 
     Examples
     --------
@@ -55,9 +57,11 @@ class Parameter:
     log: bool = False
     choices: tuple[Any, ...] | None = None
     name: str = ""
+    source: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+        self.source = "; ".join(filter(None, (owner.__name__, self.source)))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
@@ -140,16 +144,22 @@ class Parameter:
             or (low is not None and number < low)
             or (high is not None and number > high)
         ):
-            if low is not None and high is not None:
-                allowed = f"from {low} to {high}"
-            elif low is not None:
-                allowed = f"{low} or more"
-            elif high is not None:
-                allowed = f"{high} or less"
-            else:
-                allowed = "finite"
-            raise ValueError(f"{where} must be {allowed}, got {number}.")
+            raise ValueError(f"{where} must be {self.range}, got {number}.")
         return number
+
+    @property
+    def range(self) -> str:
+        """The values allowed, in words."""
+        low, high = self.low, self.high
+        if self.choices is not None:
+            return " | ".join(map(str, self.choices))
+        if self.kind is bool:
+            return "True | False"
+        if low is not None and high is not None:
+            return f"from {low} to {high}"
+        if low is not None:
+            return f"{low} or more"
+        return "finite" if high is None else f"{high} or less"
 
 
 def _is_whole(value: Any) -> bool:

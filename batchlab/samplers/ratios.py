@@ -44,7 +44,14 @@ class RatioSampler(Sampler):
     def _declare_ratios(self, names: list[Any], ratios: Mapping[Any, float]) -> None:
         self._names = names
         self.own_parameters = {
-            key: RatioParameter(1 / len(names), f"share of {name!r}", low=0, high=1, name=key)
+            key: RatioParameter(
+                1 / len(names),
+                f"share of {name!r}",
+                low=0,
+                high=1,
+                name=key,
+                source=type(self).__name__,
+            )
             for key, name in zip(map("ratio_{}".format, names), names)
         }
         self._credit = np.zeros(len(names))  # what each group is owed, in samples

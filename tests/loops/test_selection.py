@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging.handlers
+
 import numpy as np
 import pytest
 
 from batchlab import Loader, PoolSelection, RandomSampler, sample_losses, train
-from batchlab.backend import keras
+from batchlab.backend import keras, tf
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
 
@@ -106,6 +108,15 @@ def test_sample_losses_are_those_of_evaluate():
     total = net.evaluate(x, y, batch_size=N, verbose=0, return_dict=True)["loss"]
     assert losses.shape == (N,)
     assert losses.mean() == pytest.approx(total, rel=1e-5)
+
+
+def test_sample_losses_of_many_models_bring_no_warning_of_tensorflow():
+    messages = logging.handlers.BufferingHandler(capacity=100)
+    tf.get_logger().addHandler(messages)
+    for _ in range(7):
+        sample_losses(model("dense"), loader())
+    tf.get_logger().removeHandler(messages)
+    assert [record.getMessage() for record in messages.buffer] == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batchlab import CompiledSteps, RandomSampler, train, use_xla
+from batchlab import CompiledSteps, PoolSelection, RandomSampler, train, use_xla
 from batchlab.backend import keras, tf
 from tests.loops.models import N, assert_same_weights, loader, model
 
@@ -64,7 +64,8 @@ def test_an_operation_that_xla_lacks_is_named_and_the_graph_takes_over():
     assert_same_weights(nets[0], nets[1])
 
 
-def test_one_trace_for_all_epochs_runs_batch_sizes_and_loaders():
+def traced_model():
+    """A model, and the list to which each of its calls adds whether it was eager."""
     traces = []
 
     class Traced(layers.Layer):
@@ -74,6 +75,26 @@ def test_one_trace_for_all_epochs_runs_batch_sizes_and_loaders():
 
     net = keras.Sequential([keras.Input((4,)), Traced(), layers.Dense(3, "softmax")])
     net.compile("sgd", "sparse_categorical_crossentropy")
+    return net, traces
+
+
+def test_strategies_that_take_turns_on_one_model_compile_once_each():
+    net, traces = traced_model()
+    selections = [None, PoolSelection(3, 12), PoolSelection(3, 12, draw="percentile")]
+    for selection in selections:
+        train(net, loader(), 1, verbose=0, jit_compile=False, selection=selection)
+    in_graph = traces.count(False)
+    for selection in selections:
+        train(net, loader(), 1, verbose=0, jit_compile=False, selection=selection)
+    assert traces.count(False) == in_graph
+    for _ in range(10):  # but not for ever
+        train(net, loader(), 1, verbose=0, jit_compile=False, selection=PoolSelection(3, 12))
+    train(net, loader(), 1, verbose=0, jit_compile=False)
+    assert len(net.__dict__["_batchlab_programs"][1]) < 10
+
+
+def test_one_trace_for_all_epochs_runs_batch_sizes_and_loaders():
+    net, traces = traced_model()
     train(net, loader(), 3, verbose=0, jit_compile=False)
     in_graph = traces.count(False)
     source = loader()

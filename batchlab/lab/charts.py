@@ -1,0 +1,319 @@
+"""The charts beside the stage: each knows its artists that move, and brings them up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from batchlab import figures
+from batchlab.lab.session import Session
+from batchlab.style import Theme, colour_of, moved, tidy
+
+RECENT = 50  # steps that count as recent in the class mix and among the losses
+SMOOTHED = 20  # steps whose mean the loss curve shows
+MOST_PLACES = 400  # points of a curve: there are not many more pixels
+MOST_NAMES = 12  # classes that are named under the class mix
+LOSS_EDGES = np.geomspace(1e-6, 10, 29)  # what is beyond is counted in the first and last bar
+# A second session is told from the first without colour, too.
+LINES, HATCHES = ("-", (0, (4, 1.5))), ("", "////")
+
+
+def percent(share: float, _: Any = None) -> str:
+    """A share as the label of a tick."""
+    return f"{100 * share:.3g}%"
+
+
+class Chart:
+    """A pair of axes for one or two sessions.
+
+    Attributes
+    ----------
+    moving : list of Artist
+        What `update` changes, in the order of drawing.
+    """
+
+    def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
+        self.axes, self.sessions, self.theme = axes, sessions, theme
+        self.moving: list[Artist] = []
+        self.build()
+
+    def build(self) -> None:
+        """Label the axes and make the artists."""
+        raise NotImplementedError
+
+    def paint(self) -> None:
+        """Take the colours of the strategies that are at work now."""
+        raise NotImplementedError
+
+    def update(self) -> bool:
+        """Bring what moves up to the present step; True if the axes have new limits."""
+        raise NotImplementedError
+
+    def key(self, place: str = "upper right", **options: Any) -> None:
+        """Say what is what, in small print."""
+        small = {"frameon": False, "fontsize": 8, "labelcolor": self.theme.ink}
+        tight = {"handletextpad": 0.4, "columnspacing": 0.8, "borderpad": 0.1, "labelspacing": 0.3}
+        self.axes.legend(loc=place, **small, **tight, **options).set_in_layout(False)
+
+
+class Curves(Chart):
+    """Lines over the steps, in the colour of the strategy that was at work, and every change."""
+
+    def line(self, number: int, **style: Any) -> LineCollection:
+        """A curve of session `number`."""
+        lines = LineCollection([], linestyle=LINES[number], **style)
+        self.axes.add_collection(lines, autolim=False)
+        self.moving.append(lines)
+        return lines
+
+    def mark_changes(self) -> None:
+        """Make the ticks: those of the first session stand below, of the second one above."""
+        self._changes = []
+        for ends in ((0, 0.07), (0.93, 1))[: len(self.sessions)]:
+            ticks = LineCollection([], colors=self.theme.ink, linewidths=1.0)
+            ticks.set_transform(self.axes.get_xaxis_transform())
+            self.axes.add_collection(ticks, autolim=False)
+            self._changes.append((ticks, ends))
+            self.moving.append(ticks)
+
+    def paint(self) -> None:
+        """Every piece of a curve has the colour of its own strategy already."""
+
+    def update(self) -> bool:
+        for session, (ticks, (low, high)) in zip(self.sessions, self._changes):
+            steps = sorted({event.step for event in session.history.events})
+            ticks.set_segments([[(step, low), (step, high)] for step in steps])
+        last = max(session.history.steps for session in self.sessions)
+        return fit(self.axes.set_xlim, self.axes.get_xlim(), last)
+
+
+class Losses(Curves):
+    """Mean loss of the batches, and of the validation data where there are some."""
+
+    def build(self) -> None:
+        tidy(self.axes, "Loss", "step", "loss", self.theme)
+        alone = len(self.sessions) == 1
+        self._raw = [self.line(0, alpha=0.3, linewidths=0.6)] if alone else []
+        self._train = [self.line(n, linewidths=1.2) for n in range(len(self.sessions))]
+        self._validation = [self.line(n, linewidths=2.4) for n in range(len(self.sessions))]
+        self.mark_changes()
+        ink = {"color": self.theme.ink}
+        handles = [Line2D([], [], **ink, linewidth=1.2, label=f"batches, mean of {SMOOTHED}")]
+        if any(session.validated for session in self.sessions):
+            handles.append(Line2D([], [], **ink, linewidth=2.4, label="validation"))
+        handles.append(Line2D([], [], **ink, linestyle="", marker="|", label="change"))
+        self.key(handles=handles, handlelength=1.5, bbox_to_anchor=(1, 0.94))
+
+    def update(self) -> bool:
+        tops = [0.0]
+        for number, session in enumerate(self.sessions):
+            curves = session.curves
+            steps, values = curves["train loss"]
+            smooth = figures.smooth(values, SMOOTHED)
+            _draw(self._train[number], session, steps, smooth)
+            for raw in self._raw:
+                _draw(raw, session, steps, values)
+            tops.append(np.quantile(values if self._raw else smooth, 0.99) if len(values) else 0.0)
+            if session.validated:
+                _draw(self._validation[number], session, *curves["validation loss"])
+                tops.append(max(curves["validation loss"][1], default=0.0))
+        moved = fit(self.axes.set_ylim, self.axes.get_ylim(), np.nanmax(tops) or 1.0)
+        return super().update() or moved
+
+
+class Scores(Curves):
+    """Balanced accuracy; its key names the strategies."""
+
+    def build(self) -> None:
+        tidy(self.axes, "Balanced accuracy", "step", "", self.theme)
+        self._lines = [self.line(n, linewidths=1.8) for n in range(len(self.sessions))]
+        self.mark_changes()
+        self.axes.set_ylim(0, 1.02)
+        self.axes.yaxis.set_major_formatter(percent)
+
+    def paint(self) -> None:
+        if len(self.sessions) == 1:  # all that were at work, in that order
+            (session,) = self.sessions
+            names = dict.fromkeys(session.strategy_at(step) for step in _starts(session))
+            keys = [(name, name, LINES[0]) for name in names][-4:]
+        else:
+            strategies = [session.strategy for session in self.sessions]
+            keys = list(zip(strategies, names_of(self.sessions), LINES))
+        handles = [
+            Line2D([], [], color=colour_of(strategy), linestyle=line, label=name)
+            for strategy, name, line in keys
+        ]
+        # Above the ticks of the changes.
+        self.key("lower right", handles=handles, bbox_to_anchor=(1, 0.07), handlelength=2.2)
+
+    def update(self) -> bool:
+        for lines, session in zip(self._lines, self.sessions):
+            _draw(lines, session, *session.curves["balanced accuracy"])
+        return super().update()
+
+
+class Mix(Chart):
+    """Share of every class in the data and in the recent batches."""
+
+    def build(self) -> None:
+        axes, first = self.axes, self.sessions[0]
+        tidy(axes, "Classes", f"class · last {RECENT} batches", "share", self.theme)
+        count = len(first.classes)
+        places, width = np.arange(count), 0.84 / (1 + len(self.sessions))
+        share = np.bincount(first.labels, minlength=count) / len(first.labels)
+        left = places - 0.42 + width / 2
+        axes.bar(left, share, width, color=self.theme.data, label="data")
+        rims = {"linewidth": 1} if count < 6 else {"linewidth": 0, "hatch": ""}  # narrow bars
+        self._bars = [
+            axes.bar(left + (1 + n) * width, 0 * share, width, **{"hatch": hatch, **rims})
+            for n, hatch in zip(range(len(self.sessions)), HATCHES)
+        ]
+        self.moving = [bar for bars in self._bars for bar in bars]
+        every = -(-count // MOST_NAMES)
+        names = [name[:10] for name in first.classes[::every]]
+        axes.set_xticks(places[::every], names)
+        if 8 * len("".join(names)) > axes.get_window_extent().width:
+            axes.tick_params(axis="x", rotation=30)
+        axes.set_ylim(0, min(1.0, 1.3 * max(share.max(), 1 / count)))
+        axes.yaxis.set_major_formatter(percent)
+
+    def paint(self) -> None:
+        for name, session, bars in zip(_letters(self.sessions), self.sessions, self._bars):
+            bars.set_label(name)
+            for bar in bars:
+                bar.set(facecolor=colour_of(session.strategy), edgecolor=self.theme.background)
+        # Beside the title, where no bar can come, and a little further.
+        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.3)}
+        self.key("lower right", ncols=3, handlelength=0.8, **place)
+
+    def update(self) -> bool:
+        tops = []
+        for session, bars in zip(self.sessions, self._bars):
+            mix = session.history.class_mix(session.labels, last=RECENT)
+            tops.append(mix.max())
+            for bar, share in zip(bars, mix):
+                bar.set_height(share)
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops), shrink=False)
+
+
+class Histogram(Chart):
+    """Bars that touch, one outline per session."""
+
+    def outlines(self, edges: NDArray[Any]) -> None:
+        """Make them."""
+        self.steps = [
+            self.axes.stairs(np.zeros(len(edges) - 1), edges, fill=True, linestyle=line)
+            for line in LINES[: len(self.sessions)]
+        ]
+        self.moving += self.steps
+
+    def paint(self) -> None:
+        for session, step in zip(self.sessions, self.steps):
+            colour = colour_of(session.strategy)
+            step.set(facecolor=to_rgba(colour, 0.35), edgecolor=colour, linewidth=1.2)
+
+
+class Visits(Histogram):
+    """How many samples were chosen how often, and how many never."""
+
+    def build(self) -> None:
+        tidy(self.axes, "Visits", "times chosen", "samples", self.theme)
+        self.outlines(np.array([-0.5, 0.5]))
+        place = {"transform": self.axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
+        self._unseen = self.axes.text(1.0, 1.02, "", color=self.theme.ink, **place)
+        self.moving.append(self._unseen)
+
+    def update(self) -> bool:
+        most = max(int(session.history.visits.max()) for session in self.sessions)
+        width = most // 25 + 1
+        edges = np.arange(0, most + 1 + width, width) - 0.5
+        counts = [np.histogram(session.history.visits, edges)[0] for session in self.sessions]
+        for step, count in zip(self.steps, counts):
+            step.set_data(count, edges)
+        unseen = [f"{1 - session.history.coverage:.0%}" for session in self.sessions]
+        self._unseen.set_text(" | ".join(unseen) + " never")
+        moved = fit(self.axes.set_xlim, self.axes.get_xlim(), max(edges[-1], 4), low=-0.5)
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), 1.05 * np.max(counts)) or moved
+
+
+class Distribution(Histogram):
+    """Losses of the samples in the recent batches."""
+
+    def build(self) -> None:
+        tidy(self.axes, "Recent losses", "loss of a sample (log)", "share", self.theme)
+        self.axes.set_xscale("log")
+        self.axes.set_xlim(LOSS_EDGES[0], LOSS_EDGES[-1])
+        self.axes.set_xticks([1e-6, 1e-3, 1], ["≤ 10⁻⁶", "0.001", "1"])
+        self.axes.minorticks_off()
+        self.axes.yaxis.set_major_formatter(percent)
+        self.outlines(LOSS_EDGES)
+
+    def update(self) -> bool:
+        tops = []
+        for session, step in zip(self.sessions, self.steps):
+            recent = session.history.losses[-RECENT:]
+            losses = np.concatenate([*recent, []])
+            losses = np.clip(losses[np.isfinite(losses)], LOSS_EDGES[0], LOSS_EDGES[-1])
+            counts = np.histogram(losses, LOSS_EDGES)[0] / max(len(losses), 1)
+            step.set_data(counts, LOSS_EDGES)
+            tops.append(counts.max())
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(*tops, 0.1))
+
+
+def names_of(sessions: Sequence[Session]) -> list[str]:
+    """What to call the sessions: their strategies, with a letter where there are two."""
+    if len(sessions) == 1:
+        return [f"Strategy: {sessions[0].strategy}"]
+    return [f"{letter}: {session.strategy}" for letter, session in zip("AB", sessions)]
+
+
+def _letters(sessions: Sequence[Session]) -> list[str]:
+    return ["batches"] if len(sessions) == 1 else ["A", "B"]
+
+
+def _draw(
+    lines: LineCollection, session: Session, steps: NDArray[Any], values: NDArray[Any]
+) -> None:
+    """Draw a curve in pieces, one for each time that a strategy was at work."""
+    every = -(-len(steps) // MOST_PLACES) or 1
+    points = np.column_stack([steps, values])[::-every][::-1]  # from the end: the newest counts
+    starts = _starts(session)
+    cuts = np.searchsorted(points[:, 0], starts[1:], side="right")
+    # A piece begins with the last point of the one before, so that there is no gap.
+    firsts, ends = [0, *np.maximum(cuts - 1, 0)], [*cuts, len(points)]
+    lines.set_segments([points[first:end] for first, end in zip(firsts, ends)])
+    lines.set_color([colour_of(session.strategy_at(start)) for start in starts])
+
+
+def _starts(session: Session) -> list[int]:
+    """The steps from which on another strategy was at work."""
+    return sorted({0, *(e.step for e in session.history.events if e.name == "strategy")})
+
+
+def fit(
+    set_limits: Callable[[float, float], Any],
+    present: tuple[float, float],
+    needed: float,
+    low: float = 0.0,
+    shrink: bool = True,
+) -> bool:
+    """Give an axis a round upper limit, when it is too small or more than thrice too large."""
+    if present[1] >= needed and not (shrink and present[1] > 3 * _round_up(1.05 * needed)):
+        return False
+    set_limits(low, _round_up(1.05 * needed))
+    return True
+
+
+def _round_up(value: float) -> float:
+    """The next number that makes a calm axis: 1, 1.5, 2, 3, 4, 5, 7 or 10 times a power of ten."""
+    power = 10.0 ** np.floor(np.log10(max(value, 1e-9)))
+    steps = (1, 1.5, 2, 3, 4, 5, 7, 10)
+    return next(step * power for step in steps if step * power >= value * 0.999)
