@@ -175,6 +175,37 @@ class History:
         counts = np.bincount(classes[chosen], minlength=classes.max() + 1)
         return counts / max(chosen.size, 1)
 
+    def to_pandas(self) -> Any:
+        """One row per kept step, as a ``pandas.DataFrame``.
+
+        The index is the step; the columns are ``loss`` (float32, the mean of the batch),
+        ``batch_size`` (int64) and ``changes`` (str, e.g. ``"batch_size = 8"``; empty where none).
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "History.to_pandas needs pandas. Install it with: python -m pip install pandas"
+            ) from error
+        kept = len(self._ends)
+        steps = np.arange(self.steps - kept, self.steps)
+        changes = [""] * self.steps
+        for event in self.events:
+            if event.step < self.steps:  # the others have not been trained with yet
+                before = changes[event.step]
+                changes[event.step] = before + "; " * bool(before) + f"{event.name} = {event.value}"
+        columns = {
+            "loss": self._step_losses.values[steps],
+            "batch_size": np.diff(self._ends.values, prepend=0),
+            "changes": changes[self.steps - kept :],
+        }
+        return pandas.DataFrame(columns, index=pandas.Index(steps, name="step"))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that was recorded step by step, as named arrays; see :meth:`restore`."""
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -102,3 +103,27 @@ def test_a_record_is_restored_from_its_state_and_arrays():
     assert again.state_dict() == history.state_dict()
     for name, array in history.arrays().items():
         np.testing.assert_array_equal(again.arrays()[name], array)
+
+
+def test_to_pandas_has_a_row_per_kept_step():
+    pandas = pytest.importorskip("pandas")
+    history = History(9, keep=4)
+    for step, size in enumerate((4, 3, 2, 2)):
+        if step == 2:
+            history.record_event("strategy", "random")
+            history.record_event("balance", 0.5)
+        history.record(np.arange(size), np.full(size, step))
+    history.record_event("balance", 1.0)
+    table = history.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    assert table.index.tolist() == [1, 2, 3]
+    assert table["loss"].tolist() == [1, 2, 3]
+    assert table["batch_size"].tolist() == [3, 2, 2]
+    assert table["changes"].tolist() == ["", "strategy = random; balance = 0.5", ""]
+    assert History(9).to_pandas().empty
+
+
+def test_to_pandas_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
+        History(9).to_pandas()

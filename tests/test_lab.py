@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +55,7 @@ class LossSampler(Sampler):
         return np.searchsorted(np.cumsum(chances) / chances.sum(), self.uniforms(size))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -214,6 +218,7 @@ def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.Mon
     monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
     BatchLab(X, Y)
     assert not first.playing
+    assert first.widget.comm is None, "its place on the page is taken"
     assert other.playing
     other.stop()
     first.play()
@@ -226,7 +231,7 @@ def test_only_the_settings_of_the_strategy_are_shown() -> None:
     def shown() -> set[str]:
         return {name for name, w in lab._settings.items() if w.layout.display != "none"}
 
-    common = {"strategy", "batch_size", "learning_rate", "steps_per_second"}
+    common = {"strategy", "batch_size", "learning_rate", "speed", "label_noise", "imbalance", "seed"}
     assert shown() == common | {"replacement"}
     lab._settings["strategy"].value = "class-balanced"
     assert "balance" in shown()
@@ -237,7 +242,7 @@ def test_only_the_settings_of_the_strategy_are_shown() -> None:
 def test_output_for_a_notebook_has_a_picture_and_words() -> None:
     lab = BatchLab(X, Y, classes=DATA.classes)
     lab.run(20, events={10: {"strategy": "class-balanced"}})
-    bundle = lab._repr_mimebundle_()
+    bundle = lab._repr_mimebundle_()[0]
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert "after 20 steps" in bundle["text/plain"]
     assert "class inner is 20% of the data" in bundle["text/plain"]
@@ -246,9 +251,9 @@ def test_output_for_a_notebook_has_a_picture_and_words() -> None:
 
 def test_picture_changes_with_the_run() -> None:
     lab = BatchLab(X, Y)
-    before = lab._repr_mimebundle_()["image/png"]
+    before = lab._repr_mimebundle_()[0]["image/png"]
     lab.run(10)
-    assert lab._repr_mimebundle_()["image/png"] != before
+    assert lab._repr_mimebundle_()[0]["image/png"] != before
 
 
 def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
@@ -258,15 +263,15 @@ def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
     lab = BatchLab(X, names, model, validation_data=(X, names))
     lab.run(30)
     assert lab.model is model
-    assert 0 <= lab._session.scores[-1][1] <= 1
-    assert "class b" in lab._repr_mimebundle_()["text/plain"]
+    assert 0 <= lab.a.scores[-1][1] <= 1
+    assert "class b" in lab._repr_mimebundle_()[0]["text/plain"]
 
 
 def test_images_and_many_classes() -> None:
     digits = datasets.digits_long_tailed()
     lab = BatchLab(digits.x_train, digits.y_train)
     lab.run(60)
-    assert lab._session.scores[-1][1] > lab._session.scores[0][1]
+    assert lab.a.scores[-1][1] > lab.a.scores[0][1]
 
 
 def uncompiled() -> Any:
@@ -397,7 +402,274 @@ def test_every_strategy_works_in_the_panel() -> None:
     for name in strategies:
         lab._settings["strategy"].value = name
         lab.run(3)
-        assert lab.sampler is lab._session.samplers[name]
+        assert lab.sampler is lab.a.samplers[name]
         shown = {key for key, w in lab._settings.items() if w.layout.display != "none"}
-        assert set(lab._session.names_of(lab.sampler)) < shown
+        assert set(lab.a.names_of(lab.sampler)) < shown
     assert lab._error.value == ""
+
+
+# -- two runs, and data that change ----------------------------------------------------------------
+
+
+def test_two_runs_start_alike_and_differ_in_what_was_chosen() -> None:
+    lab = BatchLab(X, Y, versus={"strategy": "class-balanced", "balance": 0.5})
+    assert_same(weights(lab), lab.b.model.get_weights())
+    lab.run(30, events={10: {"batch_size": 8}}, versus_events={20: {"learning_rate": 0.1}})
+    assert lab.a.history.steps == lab.b.history.steps == 30
+    assert [(e.step, e.name) for e in lab.b.history.events] == [
+        (0, "strategy"),
+        (0, "balance"),
+        (20, "learning_rate"),
+    ]
+    alone = BatchLab(X, Y)
+    alone.run(30, events={10: {"batch_size": 8}})
+    assert_same(weights(lab), weights(alone))
+
+
+def test_twin_of_the_users_model_has_its_first_weights_and_settings() -> None:
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
+    lab = BatchLab(X, Y, model, versus={})
+    lab.run(20)
+    assert lab.b.model is not model
+    assert_same(weights(lab), lab.b.model.get_weights())
+    assert batches(lab) == [indices.tolist() for indices in lab.b.history.indices]
+
+
+def test_model_that_cannot_be_cloned_is_refused_with_the_mend() -> None:
+    class Own(keras.Model):
+        def __init__(self, layer: Any) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def call(self, x: Any) -> Any:
+            return self.layer(x)
+
+    model = Own(keras.layers.Dense(2, "softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"cannot be cloned: .*register_keras_serializable"):
+        BatchLab(X, Y, model, versus={"strategy": "sequential"})
+    lab = BatchLab(X, Y, model)
+    lab._compare_box.value = True
+    wait_for(lambda: "cannot be cloned" in lab._error.value and not lab._compare_box.value)
+    lab.run(2)
+    assert lab.b is None
+
+
+def test_at_equal_time_the_slower_run_makes_fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = BatchLab(X, Y, versus={}, pace="time")
+    lab.run(10)  # compiled
+    lab.reset()
+    advance = lab.b.advance
+
+    def slowly(steps: int) -> None:
+        advance(steps)
+        lab.b.clock["training"] += 0.1
+
+    lab.b.advance = slowly
+    lab.run(100, versus_events={0: {"batch_size": 8}})
+    assert lab.a.history.steps == 100
+    assert 0 < lab.b.history.steps < 100
+    assert lab.b.time_used >= lab.a.time_used
+    assert lab.b.history.events[0].value == 8
+    lab.step(50)
+    wait_for(lambda: lab.a.history.steps == 150 and not lab.playing)
+    lab.stop()
+
+
+def test_events_of_b_need_b() -> None:
+    with pytest.raises(ValueError, match=r"versus_events are for run B"):
+        BatchLab(X, Y).run(5, versus_events={0: {"batch_size": 8}})
+
+
+def test_sliders_show_and_change_the_run_that_is_chosen() -> None:
+    lab = BatchLab(X, Y, versus={"batch_size": 8})
+    assert lab._settings["batch_size"].value == 32
+    lab._run_choice.value = 1
+    wait_for(lambda: lab._settings["batch_size"].value == 8)
+    lab._settings["batch_size"].value = 5
+    lab._run_choice.value = 0
+    wait_for(lambda: lab._settings["batch_size"].value == 32)
+    lab.run(3)
+    sizes = [[len(batch) for batch in session.history.indices] for session in (lab.a, lab.b)]
+    assert sizes == [[32, 32, 32], [5, 5, 5]]
+
+
+def test_comparison_can_be_begun_and_ended_in_the_panel() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(10, events={5: {"batch_size": 7}})
+    lab._compare_box.value = True
+    wait_for(lambda: lab.b is not None and lab.history.steps == 0)
+    wait_for(lambda: lab._run_choice.layout.display is None)
+    lab.run(3)
+    assert len(lab.a.batch(0)) == len(lab.b.batch(0)) == 7
+    assert_same(weights(lab), lab.b.model.get_weights())
+    lab._compare_box.value = False
+    wait_for(lambda: lab.b is None)
+    wait_for(lambda: lab._run_choice.layout.display == "none")
+
+
+def test_data_sliders_start_anew_at_once_and_keep_the_other_settings() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(10, events={5: {"strategy": "class-balanced", "balance": 0.5}})
+    lab._settings["label_noise"].value = 0.3
+    wait_for(lambda: lab.history.steps == 0)
+    wait_for(lambda: lab.a.data_settings["label_noise"] == 0.3)
+    assert (lab.a.labels != Y).sum() == round(0.3 * N)
+    wait_for(lambda: lab.a.settings.get("balance") == 0.5)
+    lab.rebuild(imbalance=8.0, seed=4)
+    assert lab.a.data_settings == {"label_noise": 0.3, "imbalance": 8.0, "seed": 4}
+    assert lab.sampler.seed == 4
+    lab.run(3)
+
+
+def test_refused_data_setting_is_explained_and_put_back() -> None:
+    lab = BatchLab(X, Y, batch_size=128)
+    lab.run(2)
+    lab._settings["imbalance"].value = 100.0
+    wait_for(lambda: "batch_size must not be larger" in lab._error.value)
+    wait_for(lambda: lab._settings["imbalance"].value == 1.0)
+    assert lab.history.steps == 2
+
+
+def test_ready_made_samplers_have_no_data_sliders_and_the_panel_says_why() -> None:
+    lab = BatchLab(X, Y, strategies={"random": RandomSampler(N, 16)})
+    assert not {"label_noise", "imbalance", "seed"} & set(lab._settings)
+    assert any("ready-made" in getattr(part, "value", "") for part in lab.widget.children[3:4])
+
+
+def test_every_control_has_a_help_and_a_row_in_the_table() -> None:
+    lab = BatchLab(X, Y)
+    shown = {name for name, w in lab._settings.items() if w.layout.display != "none"}
+    assert shown == set(lab.settings)
+    for name, control in lab._settings.items():
+        assert control.tooltip, name
+
+
+# -- robust ------------------------------------------------------------------------------------------
+
+
+def test_a_hundred_starts_and_stops_leave_no_thread_and_no_memory() -> None:
+    lab = BatchLab(X, Y)
+    lab._picture.png = lambda: b""  # drawing has tests of its own
+    lab.run(1)
+
+    def start_and_stop(times: int) -> int:
+        for number in range(times):
+            lab.play() if number % 2 else lab.step()
+            lab.pause()
+        wait_for(lambda: "BatchLab" not in {thread.name for thread in threading.enumerate()})
+        lab.reset()
+        gc.collect()
+        return len(gc.get_objects())
+
+    start_and_stop(10)
+    before = start_and_stop(10)
+    assert start_and_stop(100) < before + 200
+
+
+def test_stopped_panel_is_garbage() -> None:
+    lab = BatchLab(X, Y, versus={"strategy": "prioritized"})
+    history = lab.history
+    lab.play()
+    wait_for(lambda: history.steps > 3)
+    lab.stop()
+    assert lab._buttons[0].disabled
+    remains = [weakref.ref(thing) for thing in (lab, lab.a, lab.model, lab.b, lab._picture)]
+    del lab
+    gc.collect()
+    assert [ref() for ref in remains] == [None] * 5
+
+
+def test_two_panels_do_not_disturb_each_other() -> None:
+    alone = BatchLab(X, Y)
+    alone.run(60)
+    labs = [BatchLab(X, Y, max_steps=60), BatchLab(X, Y, strategies={"l": LossSampler(N, 8)})]
+    for lab in labs:
+        lab.step(60)
+    for lab in labs:
+        wait_for(lambda lab=lab: lab.history.steps == 60 and not lab.playing)
+        lab.stop()
+    assert_same(weights(labs[0]), weights(alone))
+    assert len(labs[1].a.batch(59)) == 8
+
+
+def test_failing_control_shows_its_traceback_and_the_panel_goes_on() -> None:
+    lab = BatchLab(X, Y)
+    lab._file.value = "no/such/folder/run"
+    press(lab, "CSV")
+    assert "FileNotFoundError" in lab._error.value
+    press(lab, "Step")
+    wait_for(lambda: lab.history.steps == 1)
+    assert lab._error.value == ""
+
+
+def test_failing_picture_shows_its_traceback_and_the_panel_goes_on() -> None:
+    lab = BatchLab(X, Y)
+    lab._picture.png = lambda: 1 / 0
+    lab.play()
+    wait_for(lambda: "ZeroDivisionError" in lab._error.value and not lab.playing)
+    del lab._picture.png
+    lab.step()
+    wait_for(lambda: lab._error.value == "" and not lab.playing)
+    lab.stop()
+
+
+def test_interrupt_ends_a_scripted_run_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = BatchLab(X, Y)
+    score = lab.a.score_if_due
+
+    def interrupted() -> None:
+        score()
+        signal.raise_signal(signal.SIGINT)
+
+    lab.a.score_if_due = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        lab.run(100)
+    del lab.a.score_if_due
+    steps = lab.history.steps
+    assert 0 < steps < 100
+    lab.run(40 - steps)
+    alone = BatchLab(X, Y)
+    alone.run(40)
+    assert_same(weights(lab), weights(alone))
+
+
+def press(lab: BatchLab, label: str) -> None:
+    (button,) = [b for b in buttons_in(lab.widget) if b.description == label]
+    button.click()
+
+
+def buttons_in(widget: Any) -> list[Any]:
+    inside = [each for child in getattr(widget, "children", ()) for each in buttons_in(child)]
+    return inside + [widget] * (type(widget).__name__ == "Button")
+
+
+def test_files_and_recipe_from_the_panel(tmp_path: Path) -> None:
+    lab = BatchLab(X, Y)
+    press(lab, "10 steps")
+    wait_for(lambda: lab.history.steps == 10 and not lab.playing)
+    lab._file.value = str(tmp_path / "mine")
+    for label in ("Save", "CSV", "PNG", "SVG"):
+        press(lab, label)
+        assert lab._error.value == ""
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["mine.csv", "mine.json", "mine.png", "mine.svg"]
+    press(lab, "Recipe")
+    assert ".run(" in lab._recipe_text.value
+    with pytest.raises(ValueError, match="path must end in .png or .svg, got 'a.gif'"):
+        lab.export_picture("a.gif")
+
+
+def test_status_says_speed_cost_and_lag() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(30)
+    assert "steps/s" in lab._status.value
+    assert "choosing" in lab._status.value
+    assert "does not use losses" in lab._status.value
+    lab.run(1, events={30: {"strategy": "prioritized"}})
+    assert "16 steps later" in lab._status.value
+    press(lab, "Stop")
+    assert "stopped" in lab._status.value

@@ -113,7 +113,7 @@ class Losses(Curves):
         self.key(handles=handles, handlelength=1.5, bbox_to_anchor=(1, 0.94))
 
     def update(self) -> bool:
-        tops = [0.0]
+        tops = []
         for number, session in enumerate(self.sessions):
             curves = session.curves
             steps, values = curves["train loss"]
@@ -121,11 +121,11 @@ class Losses(Curves):
             _draw(self._train[number], session, steps, smooth)
             for raw in self._raw:
                 _draw(raw, session, steps, values)
-            tops.append(np.quantile(values if self._raw else smooth, 0.99) if len(values) else 0.0)
-            if session.validated:
-                _draw(self._validation[number], session, *curves["validation loss"])
-                tops.append(max(curves["validation loss"][1], default=0.0))
-        moved = fit(self.axes.set_ylim, self.axes.get_ylim(), np.nanmax(tops) or 1.0)
+            _draw(self._validation[number], session, *curves["validation loss"])
+            for shown in (values if self._raw else smooth, curves["validation loss"][1]):
+                finite = shown[np.isfinite(shown)]  # a model may diverge
+                tops.append(np.quantile(finite, 0.99) if finite.size else 0.0)
+        moved = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
         return super().update() or moved
 
 

@@ -66,7 +66,7 @@ class Microscope:
         self._label_chances([f"{longest[:10]} #{len(session.x)}"], "largest losses")
         self._label_losses(1)
         self.figure.get_layout_engine().set(w_pad=0.12)
-        self.figure.draw_without_rendering()
+        self.figure.get_layout_engine().execute(self.figure)
         self.figure.set_layout_engine("none")
 
     def png(self, step: int) -> bytes:

@@ -97,7 +97,7 @@ class Picture:
         # Places for the axes are sought once: doing so at every picture takes most of the time.
         # With room for tick labels that come to be longer.
         self.figure.get_layout_engine().set(rect=(0.01, 0, 0.975, 1))
-        self.figure.draw_without_rendering()
+        self.figure.get_layout_engine().execute(self.figure)
         self.figure.set_layout_engine("none")
         self._frame: Any = None
 

@@ -47,6 +47,7 @@ SCORE_EVERY = 25  # steps
 CHANCES_UP_TO = 20_000
 CHANCES_KEPT = 20_000
 COMMON = ("batch_size", "seed", "drop_last")
+Events = Mapping[int, Mapping[str, Any] | Sequence[tuple[str, Any]]]
 STRATEGIES = {
     "random": RandomSampler,
     "class-balanced": ClassBalancedSampler,
@@ -73,10 +74,10 @@ class Session:
         place; `reset` puts its first weights back. By default :func:`small_network`.
     strategies : mapping of str to sampler, class or callable, optional
         What may choose the batches, by the name to show; the first one starts. A ready-made sampler
-        serves as a pattern: the session works with copies. A class whose first argument is ``n`` or
-        ``labels``, or a function of ``(labels, batch_size, seed)`` that returns a sampler, can be
-        built anew, so that the data and the seed can be changed too. By default random,
-        class-balanced, stratified, prioritized and sequential.
+        serves as a pattern: the session works with copies, which go on where it is. A class whose
+        first argument is ``n`` or ``labels``, or a function of ``(labels, batch_size, seed)`` that
+        returns a sampler, can be built anew, so that the data and the seed can be changed too. By
+        default random, class-balanced, stratified, prioritized and sequential.
     batch_size : int, default 32
         Samples per batch; ready-made samplers have their own.
     classes : sequence of str, optional
@@ -101,7 +102,7 @@ class Session:
     scores : list of (int, float)
         Balanced accuracy by step.
     clock : dict of str to float
-        Seconds spent "choosing", "training" and "drawing" since step 0.
+        Seconds spent "choosing", "training", "drawing" and "compiling" since step 0.
 
     Raises
     ------
@@ -134,8 +135,8 @@ class Session:
     ) -> None:
         self.given_x, self.given_labels, self.class_values = _checked_data(x, y)
         self.classes = _checked_names(classes, self.class_values)
-        self.validated = validation_data is not None
-        self.scored_data = self._checked_scored(validation_data)
+        self.validation_data, self.validated = validation_data, validation_data is not None
+        self.scored_data = self._checked_scored()
         self.makers = dict(STRATEGIES if strategies is None else strategies)
         if not self.makers:
             raise ValueError("Session: strategies must name at least one sampler, got none.")
@@ -247,10 +248,10 @@ class Session:
         for variable, value in zip(self._variables(), values):
             variable.assign(value)
 
-    def _checked_scored(self, validation_data: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def _checked_scored(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
         inputs, labels = self.given_x, self.given_labels
-        if validation_data is not None:
-            x, y = validation_data
+        if self.validated:
+            x, y = self.validation_data
             targets = np.asarray(y)
             if not np.isin(targets, self.class_values).all():
                 raise ValueError("Session: validation_data has classes that y does not have.")
@@ -281,11 +282,14 @@ class Session:
         """Back to step 0: the first weights, fresh samplers, an empty record."""
         self._put_back(self._first_values)
         self.samplers = copy.deepcopy(self.patterns)
+        for sampler in self.samplers.values():
+            if begun(sampler):  # its epoch goes on, as it does after a resume
+                sampler.load_state_dict(sampler.state_dict())
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x))
         self.scores: list[tuple[int, float]] = []
         self.validation_losses: list[tuple[int, float]] = []
-        self.clock = {"choosing": 0.0, "training": 0.0, "drawing": 0.0}
+        self.clock = dict.fromkeys(("choosing", "training", "drawing", "compiling"), 0.0)
         self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # (time, steps) of late
         self._epochs: dict[str, Any] = {}
         self._feedback: deque[tuple[int, str, NDArray[Any], NDArray[Any]]] = deque()
@@ -293,6 +297,38 @@ class Session:
         self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
         self._past = [(0, dict(self.settings))]  # the settings from a step on
         self.score_if_due()
+
+    def twin(self, **settings: Any) -> Session:
+        """A second session from step 0: same data, strategies, first weights and seed.
+
+        Parameters
+        ----------
+        **settings
+            In what it differs: any setting, of the data too. Those that may change during a run are
+            set at step 0, as events.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting is not possible, or the model cannot be cloned.
+        """
+        data = {name: settings.pop(name) for name in DATA_SETTINGS if name in settings}
+        other = Session(
+            self.given_x,
+            self.class_values[self.given_labels],
+            None if self.default_model else _clone(self.model),
+            self.makers,
+            batch_size=self.batch_size,
+            classes=self.classes,
+            validation_data=self.validation_data,
+            **{**self.data_settings, **data},
+        )
+        if not self.default_model:
+            other._first_values = self._first_values
+            other.reset()
+        for name, value in _strategy_first(settings):
+            other.apply(name, value)
+        return other
 
     # -- settings --------------------------------------------------------------------------------
 
@@ -382,7 +418,7 @@ class Session:
 
     # -- training --------------------------------------------------------------------------------
 
-    def run(self, steps: int, events: Mapping[int, Mapping[str, Any]] | None = None) -> History:
+    def run(self, steps: int, events: Events | None = None) -> History:
         """Train, with changes at stated steps.
 
         Parameters
@@ -390,7 +426,8 @@ class Session:
         steps : int
             How many steps to train.
         events : mapping of int to mapping of str to value, optional
-            ``{step: {name: value}}``; steps count from the start of the session.
+            ``{step: {name: value}}``; steps count from the start of the session. A new strategy
+            comes before its settings; where another order counts: ``{step: [(name, value), …]}``.
 
         Returns
         -------
@@ -409,9 +446,7 @@ class Session:
                     break
         return self.history
 
-    def pieces(
-        self, steps: float, events: Mapping[int, Mapping[str, Any]] | None = None
-    ) -> Iterator[int]:
+    def pieces(self, steps: float, events: Events | None = None) -> Iterator[int]:
         """Like :meth:`run`, but train a piece each time the iterator is asked for the next.
 
         The events are checked at once. `steps` may be infinite: the caller then stops asking.
@@ -421,36 +456,35 @@ class Session:
         end = self.history.steps + steps
         return self._pieces(end, self._checked_events(events or {}, self.history.steps, end))
 
-    def _pieces(self, end: float, plan: dict[int, dict[str, Any]]) -> Iterator[int]:
+    def _pieces(self, end: float, plan: dict[int, list[tuple[str, Any]]]) -> Iterator[int]:
         for step in sorted({self.history.steps, *plan, end}):
             while self.history.steps < step:
                 self.advance(int(min(step - self.history.steps, SCORE_EVERY)))
                 self.score_if_due()
                 yield self.history.steps
-            for name, value in plan.get(step, {}).items():
+            for name, value in plan.get(step, ()):
                 self.apply(name, value)
 
     def _checked_events(
-        self, events: Mapping[int, Mapping[str, Any]], start: int, end: float
-    ) -> dict[int, dict[str, Any]]:
+        self, events: Events, start: int, end: float
+    ) -> dict[int, list[tuple[str, Any]]]:
         """The events in order of steps, or an error before anything is trained."""
         strategy = self.strategy
         trial = copy.deepcopy(self.samplers) if events else {}
-        plan: dict[int, dict[str, Any]] = {}
+        plan: dict[int, list[tuple[str, Any]]] = {}
         for step in sorted(events):
             if not start <= step < end:
                 raise ValueError(
                     f"Session: events has step {step}, but this run goes from step {start} to {end - 1}."
                 )
-            # A change of strategy comes first: the other settings are those of the new one.
-            changes = dict(sorted(events[step].items(), key=lambda item: item[0] != "strategy"))
-            for name, value in changes.items():
+            changes = events[step]
+            plan[step] = _strategy_first(changes) if isinstance(changes, Mapping) else list(changes)
+            for name, value in plan[step]:
                 checked = self.check(name, value, strategy)
                 if name == "strategy":
                     strategy = checked
                 elif name != "learning_rate":
                     setattr(trial[strategy], name, checked)
-            plan[step] = changes
         return plan
 
     def advance(self, steps: int) -> None:
@@ -460,10 +494,13 @@ class Session:
             batches: list[NDArray[np.int64]] = []
             chances: list[NDArray[np.float32] | None] = []
             began, chosen = time.perf_counter(), self.clock["choosing"]
+            compiled = self._steps.program.compiled
             # Drawn one by one as they are asked for, each with its importance weights.
             losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches, chances))
             now = time.perf_counter()
-            self.clock["training"] += now - began - (self.clock["choosing"] - chosen)
+            # To compile is done once, and must not count where two runs get equal time.
+            kind = "training" if self._steps.program.compiled == compiled else "compiling"
+            self.clock[kind] += now - began - (self.clock["choosing"] - chosen)
             for indices, values in zip(batches, losses):
                 self._feedback.append((self.history.steps, self.strategy, indices, values))
                 self.history.record(indices, values)
@@ -504,6 +541,11 @@ class Session:
                 return indices, None if chances is None else chances[indices].astype(np.float32)
             del self._epochs[self.strategy]  # this epoch is over: start the next one
         raise ValueError(f"Session: the sampler of {self.strategy!r} gave an epoch with no batch.")
+
+    @property
+    def time_used(self) -> float:
+        """Seconds spent choosing and training since step 0."""
+        return self.clock["choosing"] + self.clock["training"]
 
     @property
     def steps_per_second(self) -> float:
@@ -621,6 +663,31 @@ def small_network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Mode
     )
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     return model
+
+
+def _clone(model: keras.Model) -> keras.Model:
+    """A model built and compiled like this one, with weights of its own."""
+    try:
+        twin = keras.models.clone_model(model)
+        twin.compile_from_config(model.get_compile_config())
+    except Exception as error:  # whatever a layer, loss or metric of one's own may raise
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"Session: a second model like {model.name!r} is needed to compare, and it cannot be cloned: "
+            f"{reason} … Give your own classes a get_config(), and register them and your own functions "
+            "with @keras.saving.register_keras_serializable()."
+        ) from error
+    return twin
+
+
+def _strategy_first(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The changes in an order in which the other settings are those of the new strategy."""
+    return sorted(changes.items(), key=lambda item: item[0] != "strategy")
+
+
+def begun(sampler: Any) -> bool:
+    """Whether a ready-made sampler has been drawn from already."""
+    return bool(getattr(sampler, "epoch", 0) or getattr(sampler, "position", 0))
 
 
 def _is_maker(strategy: Any) -> bool:

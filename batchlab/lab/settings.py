@@ -70,7 +70,6 @@ SETTINGS = {
             slider=(1, 1000),
             log=True,
             name="speed",
-            source="BatchLab",
         ),
     )
 }

@@ -120,8 +120,10 @@ class CompiledSteps:
         Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
         """
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
+        # So do those with weights: a mixture has none where no sample is from a source with weights.
         weighed = map(self._weighed, matrices)
-        for size, parts in itertools.groupby(weighed, key=lambda part: part[0].shape[1]):
+        kinds = itertools.groupby(weighed, key=lambda part: (part[0].shape[1], len(part)))
+        for (size, _), parts in kinds:
             indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
             indices = self._checked(indices)
             capacity = self.capacity(size)

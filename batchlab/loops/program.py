@@ -65,6 +65,11 @@ class Program:
         self._functions.clear()
         return self._compiled(*arguments)(*arguments)
 
+    @property
+    def compiled(self) -> int:
+        """How many functions have been compiled so far."""
+        return len(self._functions)
+
     def _compiled(
         self, first: Any, count: Any, indices: Any, weights: Any, data: Any, settings: Any
     ) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.browser.lab_page import LabPage
 
 NOTEBOOK = "03_weighted_batches.ipynb"
-PICTURE = ".widget-image"
+PICTURE = ".batchlab-picture"
 
 
 @pytest.fixture
@@ -33,7 +34,8 @@ def panel(lab_page: LabPage) -> Iterator[LabPage]:
 
 
 def press(panel: LabPage, button: str) -> None:
-    panel.page.locator(".jupyter-button", has_text=button).click()
+    label = re.compile(rf"^\s*{button}\s*$")
+    panel.page.locator(".jupyter-button").filter(has_text=label).click()
 
 
 def test_slider_reaches_the_running_training(panel: LabPage) -> None:

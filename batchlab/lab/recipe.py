@@ -1,0 +1,294 @@
+"""A run as plain Python that repeats it, and as a small JSON file.
+
+What a learner must fill in — the data, a model or a class of their own — is a line with ``...`` and
+the words FILL IN.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import batchlab
+from batchlab.lab.session import COMMON, Events, Session, begun, small_network
+from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.samplers.parameters import parameters_of
+from batchlab.samplers.state import fingerprint
+
+FORMAT, VERSION = "batchlab run", 1
+# Arrays of a sampler's own, such as weights, are written out up to so many numbers.
+WRITTEN_OUT = 1000
+
+
+def grouped(changes: Sequence[tuple[int, str, Any]]) -> Events:
+    """Changes as `Session.run` takes them; in pairs where the order within a step counts."""
+    events: dict[int, Any] = {}
+    for step, group in groupby(changes, key=lambda change: change[0]):
+        pairs = [(name, value) for _, name, value in group]
+        names = [name for name, _ in pairs]
+        plain = len(set(names)) == len(names) and "strategy" not in names[1:]
+        events[step] = dict(pairs) if plain else pairs
+    return events
+
+
+def changes_of(session: Session) -> tuple[list[tuple[int, str, Any]], list[tuple[str, Any]]]:
+    """The changes that steps were trained with, and those made since the last step."""
+    steps = session.history.steps
+    changes = [(event.step, event.name, event.value) for event in session.history.events]
+    return (
+        [change for change in changes if change[0] < steps],
+        [(name, value) for step, name, value in changes if step >= steps],
+    )
+
+
+def recipe(sessions: Sequence[Session]) -> str:
+    """Python code with batchlab's public names that repeats the runs, bit for bit."""
+    writer = _Writer(sessions[0])
+    body = [*writer.data(), *writer.model(len(sessions)), *writer.strategies()]
+    for name, session in zip(("a", "b") if len(sessions) > 1 else ("session",), sessions):
+        body += ["", *writer.run(session, name)]
+    return "\n".join([*writer.head("\n".join(body)), *body]) + "\n"
+
+
+class _Writer:
+    """The parts of a recipe."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.public = {"Session"}
+        self.own: list[Any] = []  # the user's own classes and functions
+        self.to_fill: list[str] = []
+
+    def head(self, body: str) -> list[str]:
+        lines = [f"from batchlab import {', '.join(sorted(self.public))}"]
+        if "np." in body:
+            lines.insert(0, "import numpy as np")
+        if "keras." in body:
+            lines.append("from batchlab.backend import keras")
+        return [*lines, ""]
+
+    def data(self) -> list[str]:
+        session = self.session
+        n, *shape = session.given_x.shape
+        lines = [f"x, y = ...  # FILL IN: your data, {n} samples of shape {tuple(shape)}"]
+        if session.validation_data is not None:
+            lines.append("validation_data = ...  # FILL IN: your validation data, (x, y)")
+        return lines
+
+    def model(self, runs: int) -> list[str]:
+        session = self.session
+        if not session.default_model:
+            each = ", for each run a new one" if runs > 1 else ""
+            return [
+                "",
+                "",
+                "def make_model():",
+                f"    return ...  # FILL IN: {session.model.name!r}, compiled, with the weights it "
+                f"started with{each}",
+                "",
+            ]
+        return ["", "", *inspect.getsource(small_network).splitlines(), ""]
+
+    def strategies(self) -> list[str]:
+        makers = self.session.makers
+        lines = [f"    {name!r}: {self._maker(maker)}," for name, maker in makers.items()]
+        begun = [
+            f"strategies[{name!r}].load_state_dict({maker.state_dict()!r})"
+            for name, maker in makers.items()
+            if not isinstance(maker, type) and _needs_its_state(maker)
+        ]
+        return ["", *self.to_fill, "strategies = {", *lines, "}", *begun]
+
+    def run(self, session: Session, name: str) -> list[str]:
+        model = "make_model()"
+        if session.default_model:
+            seed = session.data_settings["seed"]
+            shape, classes = session.x.shape[1:], len(session.classes)
+            model = f"small_network({shape}, classes={classes}, seed={seed})"
+        options = [f"batch_size={session.batch_size}", f"classes={session.classes!r}"]
+        if session.validation_data is not None:
+            options.append("validation_data=validation_data")
+        if session.rebuildable:
+            options += [f"{key}={session.data_settings[key]!r}" for key in DATA_SETTINGS]
+        lines = [
+            f"{name} = Session(",
+            f"    x, y, {model}, strategies,",
+            f"    {', '.join(options)},",
+            ")",
+        ]
+        trained, since = changes_of(session)
+        if session.history.steps:
+            changes = [f"        {step}: {event!r}," for step, event in grouped(trained).items()]
+            events = ["    events={", *changes, "    },"] if changes else []
+            lines += [f"{name}.run(", f"    {session.history.steps},", *events, ")"]
+        return lines + [f"{name}.apply({setting!r}, {value!r})" for setting, value in since]
+
+    def _maker(self, maker: Any) -> str:
+        """A class or function by its name, a ready-made sampler as the call that makes it."""
+        if isinstance(maker, type) or not hasattr(maker, "__iter__"):
+            return self._name_of(maker)
+        arguments = []
+        for name, parameter in inspect.signature(type(maker)).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:  # such as **options, for the base class
+                known = [key for key in COMMON if key in parameters_of(maker)]
+                arguments += [f"{key}={getattr(maker, key)!r}" for key in known[1:]]
+            else:
+                arguments.append(f"{name}={self._argument(maker, name)}")
+        return f"{self._name_of(type(maker))}({', '.join(arguments)})"
+
+    def _name_of(self, own: Any) -> str:
+        name = own.__name__
+        if getattr(batchlab, name, None) is own:
+            self.public.add(name)
+            return name
+        if own not in self.own:
+            self.own.append(own)
+            name = name if name.isidentifier() else f"strategy_{len(self.own)}"
+            self.to_fill.append(f"{name} = ...  # FILL IN: define or import your own {own.__name__}")
+        return name if name.isidentifier() else f"strategy_{self.own.index(own) + 1}"
+
+    def _argument(self, sampler: Any, name: str) -> str:
+        """The value of a constructor's argument, as code."""
+        session = self.session
+        y = session.class_values[session.given_labels]
+        schedule = getattr(sampler, "_schedules", {}).get(name)
+        if schedule is not None:
+            self.public.add("Schedule")
+            return repr(schedule)
+        value = getattr(sampler, name, getattr(sampler, f"_{name}", ...))
+        if name == "n" and value == len(y):
+            return "len(y)"
+        if name == "labels":
+            own = fingerprint(session.given_labels)
+            return "y" if sampler._labels_fingerprint == own else self._filled_in(name)
+        if name == "samplers":
+            return f"{{{', '.join(f'{key!r}: {self._maker(each)}' for key, each in value.items())}}}"
+        if name == "sampler":
+            return self._maker(value)
+        if isinstance(value, np.ndarray):
+            for known, data in (("x", session.given_x), ("y", y)):
+                if np.array_equal(value, data):
+                    return known
+            if value.size <= WRITTEN_OUT:
+                return f"np.array({value.tolist()!r}, {value.dtype.name!r})"
+        plain = value is None or isinstance(value, (bool, int, float, str, dict))
+        return repr(value) if plain and value != "custom" else self._filled_in(name)
+
+    def _filled_in(self, name: str) -> str:
+        variable = f"{name}_{len(self.to_fill) + 1}"
+        self.to_fill.append(f"{variable} = ...  # FILL IN: the {name} that this sampler was given")
+        return variable
+
+
+def _needs_its_state(sampler: Any) -> bool:
+    """Whether the constructor alone does not give back this ready-made sampler."""
+    # Ratios are divided by their sum: once more may change the last digit.
+    total = sum(getattr(sampler, "ratios", {}).values()) or 1
+    rounded = any(share / total != share for share in getattr(sampler, "ratios", {}).values())
+    return rounded or begun(sampler)
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def save(path: str | Path, sessions: Sequence[Session], pace: str) -> None:
+    """Write settings, events and steps as JSON; data and model are only described."""
+    state = {
+        "format": FORMAT,
+        "version": VERSION,
+        **_described(sessions[0]),
+        "pace": pace,
+        "runs": [
+            {
+                "settings": session.data_settings,
+                "steps": session.history.steps,
+                "events": [[e.step, e.name, e.value] for e in session.history.events],
+            }
+            for session in sessions
+        ],
+    }
+    Path(path).write_text(json.dumps(state, indent=1), encoding="utf-8")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What :func:`save` wrote, or a ValueError that says what is wrong with the file."""
+    try:
+        state = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise ValueError("it was not written by BatchLab.save")
+        if state["version"] != VERSION:
+            raise ValueError(f"it has version {state['version']!r}, and this batchlab reads {VERSION}")
+        for run in state["runs"]:
+            if set(run["settings"]) != set(DATA_SETTINGS) or not isinstance(run["steps"], int):
+                raise ValueError("a run in it is damaged")
+            run["events"] = [(int(step), str(name), value) for step, name, value in run["events"]]
+        if not 1 <= len(state["runs"]) <= 2 or not {"data", "first weights", "batch_size"} <= set(state):
+            raise ValueError("parts of it are missing")
+    except (ValueError, KeyError, TypeError) as error:  # JSON and Unicode errors are ValueErrors
+        raise ValueError(f"BatchLab.load: {path} is no saved run: {error}.") from error
+    return state
+
+
+def replay(session: Session, run: dict[str, Any]) -> None:
+    """Train as a saved run did."""
+    steps = run["steps"]
+    if steps:
+        session.run(steps, grouped([event for event in run["events"] if event[0] < steps]))
+    for _, name, value in (event for event in run["events"] if event[0] >= steps):
+        session.apply(name, value)
+
+
+def check_same(session: Session, state: dict[str, Any], path: str | Path) -> None:
+    """Refuse to replay a run on other data, strategies or first weights."""
+    for part, own in _described(session).items():
+        if state[part] != own:
+            raise ValueError(
+                f"BatchLab.load: {path} was saved with other {part}: {state[part]}, here {own}. "
+                f"Pass the {part} that the run was made with."
+            )
+
+
+def _described(session: Session) -> dict[str, Any]:
+    strategies = {name: _kind(maker) for name, maker in session.makers.items()}
+    first = b"".join(value.tobytes() for value in session._first_values)
+    return {
+        "data": {
+            "n": len(session.given_x),
+            "shape": list(session.given_x.shape[1:]),
+            "x": fingerprint(session.given_x),
+            "y": fingerprint(session.given_labels),
+            "classes": [str(value) for value in session.class_values],
+        },
+        "strategies": strategies,
+        "batch_size": session.batch_size,
+        # Of the default model the seed says it all.
+        "first weights": None
+        if session.default_model
+        else fingerprint(np.frombuffer(first, np.uint8)),
+    }
+
+
+def _kind(maker: Any) -> Any:
+    """What must be the same about a strategy: its class or function, or a sampler's state."""
+    if hasattr(maker, "state_dict") and not isinstance(maker, type):
+        return json.loads(json.dumps(maker.state_dict()))
+    return getattr(maker, "__name__", type(maker).__name__)
+
+
+def write_curves(path: str | Path, sessions: Sequence[Session]) -> None:
+    """Write the curves as CSV: run, step, and one column per curve, empty where not measured."""
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        names = list(sessions[0].curves)
+        writer.writerow(["run", "step", *names])
+        for run, session in zip("AB", sessions):
+            curves = [dict(zip(*map(np.ndarray.tolist, curve))) for curve in session.curves.values()]
+            for step in sorted(set().union(*curves)):
+                writer.writerow([run, step, *(curve.get(step, "") for curve in curves)])

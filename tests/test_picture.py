@@ -1,0 +1,348 @@
+"""The panel's picture and the microscope: they draw what the session recorded, and say it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex, to_rgb
+from PIL import Image
+
+from batchlab import Session, datasets, figures
+from batchlab.lab import picture
+from batchlab.lab.microscope import Microscope
+from batchlab.lab.picture import Picture
+from batchlab.style import THEMES, class_colours, colour_of
+
+CHANGES = {10: {"strategy": "class-balanced"}, 20: {"learning_rate": 0.001}}
+
+
+def session_of(data: datasets.Dataset, **options: Any) -> Session:
+    validation = (data.x_test, data.y_test)
+    return Session(
+        data.x_train, data.y_train, classes=data.classes, validation_data=validation, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def moons() -> Session:
+    session = session_of(datasets.moons(n=300, share=0.2))
+    session.run(60, CHANGES)
+    return session
+
+
+@pytest.fixture(scope="module")
+def other() -> Session:
+    session = session_of(datasets.moons(n=300, share=0.2))
+    session.run(40, {0: {"strategy": "stratified"}})
+    return session
+
+
+@pytest.fixture(scope="module")
+def digits() -> Session:
+    session = session_of(datasets.digits_long_tailed())
+    session.run(5)
+    return session
+
+
+@pytest.fixture(scope="module")
+def cancer() -> Session:
+    session = session_of(datasets.breast_cancer())
+    session.run(5)
+    return session
+
+
+@pytest.fixture(scope="module")
+def of_moons(moons: Session) -> Picture:
+    drawn = Picture([moons])
+    drawn.png()
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def of_both(moons: Session, other: Session) -> Picture:
+    drawn = Picture([moons, other])
+    drawn.png()
+    return drawn
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_words_are_what_the_samplers_decided(
+    moons: Session, other: Session, of_moons: Picture, of_both: Picture
+) -> None:
+    mix = moons.history.class_mix(moons.labels)[1]
+    about_moons = (
+        f"after 60 steps, now with the strategy class-balanced: {moons.history.coverage:.0%} of the "
+        f"samples seen; class inner is 20% of the data and {mix:.0%} of the batches; live changes: 2."
+    )
+    assert of_moons.words() == f"BatchLab {about_moons}"
+    mix = other.history.class_mix(other.labels)[1]
+    assert of_both.words() == (
+        f"A {about_moons} B after 40 steps, now with the strategy stratified: 100% of the "
+        f"samples seen; class inner is 20% of the data and {mix:.0%} of the batches; live changes: 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "theme", "width"),
+    [
+        (["moons"], "light", "wide"),
+        (["moons", "other"], "dark", "narrow"),
+        (["digits"], "dark", "wide"),
+        (["cancer", "cancer"], "light", "wide"),
+    ],
+)
+def test_every_kind_of_picture(
+    names: list[str], theme: str, width: str, request: pytest.FixtureRequest
+) -> None:
+    drawn = Picture([request.getfixturevalue(name) for name in names], theme, width)
+    image = pixels(drawn.png())
+    assert image.shape[1] <= {"wide": 1130, "narrow": 690}[width]
+    page = np.round(255 * np.array(to_rgb(THEMES[theme].background)))
+    assert (image[0, -1] == page).all()
+    assert (image != page).any(axis=2).mean() > 0.05
+    # Everything stays on the paper: nothing is drawn on its rim.
+    for rim in (image[0], image[-1], image[:, 0], image[:, -1]):
+        assert (rim == page).all()
+    root = ElementTree.fromstring(drawn.svg())
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 60
+
+
+def test_stage_rings_the_batch_on_the_samples(moons: Session, of_moons: Picture) -> None:
+    *samples, rings = of_moons.axes["A"].collections
+    assert sum(len(points.get_offsets()) for points in samples) == len(moons.x)
+    np.testing.assert_array_equal(rings.get_offsets(), moons.x[moons.batch(59)])
+    names = [text.get_text() for text in of_moons.axes["A"].get_legend().get_texts()]
+    assert names == ["outer", "inner", "batch"]
+    (surface,) = of_moons.axes["A"].images
+    said = moons.predict(figures.grid_of(of_moons.axes["A"]))[:, 1]
+    np.testing.assert_allclose(np.ravel(surface.get_array()), said, rtol=1e-6)
+
+
+def test_mix_and_visits_and_losses_are_those_of_the_record(
+    moons: Session, other: Session, of_both: Picture
+) -> None:
+    data, *mixes = of_both.axes["M"].containers
+    np.testing.assert_allclose([bar.get_height() for bar in data], np.bincount(moons.labels) / 210)
+    for session, bars in zip((moons, other), mixes):
+        mix = session.history.class_mix(session.labels, last=50)
+        assert [bar.get_height() for bar in bars] == mix.tolist()
+        assert {to_hex(bar.get_facecolor()) for bar in bars} == {
+            colour_of(session.strategy).lower()
+        }
+    for session, steps in zip((moons, other), of_both.axes["V"].patches):
+        counts, edges, _ = steps.get_data()
+        assert counts.sum() == len(session.x)
+        within = (session.history.visits > edges[3]) & (session.history.visits < edges[4])
+        assert counts[3] == within.sum()
+    for session, steps in zip((moons, other), of_both.axes["D"].patches):
+        shares, edges, _ = steps.get_data()
+        losses = np.concatenate(session.history.losses[-50:])
+        assert shares.sum() == pytest.approx(1)
+        assert shares[edges[1:] > 0.1].sum() == pytest.approx((losses >= 0.1).mean(), abs=0.02)
+
+
+def test_curves_change_colour_with_the_strategy_and_changes_are_marked(
+    moons: Session, of_moons: Picture
+) -> None:
+    raw, train, validation, ticks = of_moons.axes["L"].collections
+    first, second = train.get_segments()
+    assert first[-1, 0] == second[0, 0] == 10
+    smooth = figures.smooth(moons.history.step_losses, 20)
+    np.testing.assert_allclose(second[-1], [60, smooth[-1]])
+    np.testing.assert_allclose(raw.get_segments()[1][-1], [60, moons.history.step_losses[-1]])
+    colours = [to_hex(colour) for colour in train.get_colors()]
+    assert colours == [colour_of("random").lower(), colour_of("class-balanced").lower()]
+    np.testing.assert_allclose(validation.get_segments()[-1][-1], moons.validation_losses[-1])
+    assert [segment[0, 0] for segment in ticks.get_segments()] == [10, 20]
+    scores = np.concatenate(of_moons.axes["R"].collections[0].get_segments())
+    assert {tuple(point) for point in scores} == set(moons.scores)
+    keys = [text.get_text() for text in of_moons.axes["R"].get_legend().get_texts()]
+    assert keys == ["random", "class-balanced"]
+
+
+def test_second_session_is_told_from_the_first_without_colour(of_both: Picture) -> None:
+    a, b = of_both.axes["R"].collections[:2]
+    assert a.get_linestyle() != b.get_linestyle()
+    titles = [of_both.axes[letter].get_title(loc="left") for letter in "AB"]
+    assert titles == ["A: class-balanced", "B: stratified"]
+
+
+def test_before_training_and_after_a_long_run() -> None:
+    session = session_of(datasets.moons(n=100))
+    drawn = Picture([session])
+    assert drawn.words() == "BatchLab, not trained yet. Strategy: random. Press Play."
+    drawn.png()
+    session.history.record(np.zeros((5000, 1), int), np.linspace(1, 0, 5000))
+    drawn.png()
+    (segment,) = drawn.axes["L"].collections[1].get_segments()
+    assert len(segment) <= 400
+    assert segment[-1, 0] == 5000
+
+
+def test_picture_follows_the_session() -> None:
+    session = session_of(datasets.moons(n=200))
+    drawn = Picture([session])
+    before = pixels(drawn.png())
+    session.run(30)
+    blitted = drawn.png()
+    for letter in "ALRMVD":
+        x0, y0, x1, y1 = np.round(drawn.axes[letter].bbox.extents).astype(int)
+        part = np.s_[len(before) - y1 : len(before) - y0, x0:x1]
+        assert (pixels(blitted)[part] != before[part]).any(), letter
+    session.run(5, {30: {"strategy": "stratified"}})
+    drawn.png()
+    assert drawn.axes["A"].get_title(loc="left") == "Strategy: stratified"
+    # Nothing that moves may have been left behind in the frame.
+    blitted, _ = drawn.png(), drawn.svg()
+    drawn._frame = None
+    np.testing.assert_array_equal(pixels(drawn.png()), pixels(blitted))
+    assert drawn.cost > 0
+
+
+def test_thumbnails_show_the_largest_loss_first_in_the_colour_of_its_class(
+    digits: Session,
+) -> None:
+    drawn = Picture([digits])
+    drawn.png()
+    (sheet,) = drawn.figure.images
+    shown = np.asarray(sheet.get_array())
+    first = digits.batch(4)[digits.losses_at(4).argmax()]
+    frame = np.round(255 * np.array(to_rgb(class_colours(10)[digits.labels[first]])))
+    np.testing.assert_array_equal(shown[0, 0, :3], frame)
+    side = (shown[0, :100, :3] == frame).all(axis=1).argmin()
+    np.testing.assert_array_equal(shown[side // 2 : side - 3, 0, :3], [frame] * (side - 3 - side // 2))
+    middles = 3 + ((np.arange(8) + 0.5) * (side - 6) / 8).astype(int)
+    image = digits.x[first][..., 0]
+    spread = 255 * (image - digits.x.min()) / (digits.x.max() - digits.x.min())
+    np.testing.assert_allclose(shown[np.ix_(middles, middles)][..., 0], spread, atol=1)
+
+
+def test_colour_images_keep_their_colours() -> None:
+    red = np.zeros((40, 6, 6, 3), dtype=np.float32)
+    red[..., 0] = 1
+    session = Session(red, np.arange(40) % 2, batch_size=8)
+    session.run(1)
+    drawn = Picture([session])
+    drawn.png()
+    shown = np.asarray(drawn.figure.images[0].get_array())
+    np.testing.assert_array_equal(shown[10, 10], [255, 0, 0, 255])
+
+
+def test_projection_says_how_much_it_shows(cancer: Session) -> None:
+    axes = Picture([cancer]).axes["A"]
+    centred = cancer.x - cancer.x.mean(axis=0)
+    spread = np.linalg.svd(centred, compute_uv=False) ** 2
+    shares = spread[:2] / spread.sum()
+    assert axes.get_xlabel() == f"1st principal component ({shares[0]:.0%} of variance)"
+    assert axes.get_ylabel() == f"2nd principal component ({shares[1]:.0%} of variance)"
+
+
+def test_one_feature_and_many_classes() -> None:
+    session = Session(np.arange(120.0)[:, None], np.arange(120) // 5, batch_size=8)
+    session.run(2)
+    axes = Picture([session]).axes
+    assert "(100% of variance)" in axes["A"].get_xlabel()
+    assert len(axes["M"].get_xticks()) == 12
+
+
+def test_large_data_are_drawn_in_part_and_the_axis_says_so() -> None:
+    data = datasets.moons(n=5000, share=0.005)
+    axes = Picture([Session(data.x_train, data.y_train)]).axes["A"]
+    drawn = {points.get_label(): len(points.get_offsets()) for points in axes.collections}
+    assert drawn["1"] == (data.y_train == 1).sum()  # all of the rare class
+    assert drawn["0"] + drawn["1"] < 2100
+    said = f"{drawn['0'] + drawn['1']} of {len(data.y_train)} samples drawn"
+    assert said in axes.get_xlabel()
+
+
+def test_a_model_that_diverges_is_still_drawn() -> None:
+    session = session_of(datasets.moons(n=100))
+    session.run(20, {2: {"learning_rate": 1e30}})
+    assert np.isnan(session.history.step_losses[-1])
+    assert Picture([session]).png().startswith(b"\x89PNG")
+    assert Microscope(session).png(19).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_microscope_shows_chances_and_losses_of_a_past_batch(moons: Session, theme: str) -> None:
+    glass = Microscope(moons, theme, "narrow")
+    one, two = pixels(glass.png(15)), pixels(glass.png(5))
+    assert (one != two).any()
+    assert (one[0, 0] == np.round(255 * np.array(to_rgb(THEMES[theme].background)))).all()
+    glass.png(15)
+    batch, losses = moons.batch(15), moons.losses_at(15)
+    order = np.argsort(-losses, kind="stable")[:24]
+    names = [text.get_text() for text in glass.axes["chances"].get_yticklabels()]
+    assert names == [f"{moons.classes[moons.labels[i]]} #{i}" for i in batch[order]]
+    ends = [bar.get_x() + bar.get_width() for bar in glass.axes["chances"].patches]
+    np.testing.assert_allclose(ends, moons.chances_at(15)[order] * len(moons.x), rtol=1e-5)
+    then, now = (line.get_xdata() for line in glass.axes["losses"].lines)
+    np.testing.assert_allclose(then, np.clip(losses[order], 1e-6, 10))
+    np.testing.assert_allclose(now, np.clip(moons.losses_of(batch[order]), 1e-6, 10))
+    rings = glass.axes["stage"].collections[-1].get_offsets()
+    np.testing.assert_array_equal(rings, moons.x[batch])
+
+
+def test_microscope_in_words(moons: Session) -> None:
+    batch = moons.batch(15)
+    outer, inner = np.bincount(moons.labels[batch])
+    times = moons.chances_at(15) * len(moons.x)
+    then, now = moons.losses_at(15).mean(), moons.losses_of(batch).mean()
+    said = Microscope(moons).words(15)
+    assert said.startswith("Step 15: strategy class-balanced, batch size 32, balance 1, ")
+    assert said.endswith(
+        f"learning rate 0.01. 32 samples: {outer} of class outer, {inner} of class inner; each was "
+        f"×{times.min():.2g} to ×{times.max():.2g} as likely as in a uniform draw. Their mean loss "
+        f"was {then:.2g} and is {now:.2g} now."
+    )
+
+
+def test_microscope_says_when_chances_are_not_known(digits: Session, monkeypatch: Any) -> None:
+    monkeypatch.setattr(digits, "chances_at", lambda step: None, raising=False)
+    glass = Microscope(digits, width="wide")
+    glass.png(2)
+    (text,) = glass.axes["chances"].texts
+    assert "is not known" in text.get_text().replace("\n", " ")
+    assert not glass.axes["chances"].patches
+    assert "how likely they were is not known" in glass.words(2)
+
+
+def test_microscope_names_the_steps_it_has(moons: Session) -> None:
+    glass = Microscope(moons)
+    for step in (60, -1):
+        with pytest.raises(IndexError, match=f"step {step} is not recorded; there are 0 to 59"):
+            glass.png(step)
+        with pytest.raises(IndexError, match="not recorded"):
+            glass.words(step)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "message"),
+    [
+        (1, {"theme": "grey"}, "theme must be one of .*'grey'"),
+        (1, {"width": 3}, "width must be one of .*3"),
+        (3, {}, "sessions must be one or two, got 3"),
+        (0, {}, "sessions must be one or two, got 0"),
+    ],
+)
+def test_bad_input(moons: Session, count: int, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Picture([moons] * count, **options)
+
+
+def test_no_pyplot(moons: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it fails
+    assert Picture([moons]).png()
+    assert Microscope(moons).png(0)
+    for path in Path(picture.__file__).parent.glob("*.py"):
+        assert "pyplot" not in path.read_text()
