@@ -130,21 +130,28 @@ class Loader(keras.utils.PyDataset):
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
         """The arrays of a batch: ``(x, y)``, or ``(x, y, weights)`` where samples have weights."""
-        x, y = keras.tree.map_structure(lambda array: array[indices], (self.x, self.y))
         weights = self.weights(indices)
-        return (x, y) if weights is None else (x, y, weights)
+        return self.rows(indices) if weights is None else (*self.rows(indices), weights)
+
+    def rows(self, indices: NDArray[np.int64]) -> tuple[Any, Any]:
+        """The samples ``(x, y)`` of `indices`, (batch,), without weights."""
+        return keras.tree.map_structure(lambda array: array[indices], (self.x, self.y))
 
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float32] | None:
-        """Sample weights times the sampler's importance weights, float32 (batch,), if any."""
-        factors = []
-        if self.sample_weight is not None:
-            factors.append(self.sample_weight[indices])
-        if hasattr(self.sampler, "importance_weights"):
-            factors.append(self.sampler.importance_weights(indices))
-        known = [factor for factor in factors if factor is not None]
-        if len(known) < 2:
-            return np.asarray(known[0], np.float32) if known else None
-        return np.prod(known, axis=0, dtype=np.float32)
+        """Sample weights times the sampler's importance weights, float32, if any.
+
+        `indices` is a batch, (batch,), or several drawn with the same settings, (steps, batch).
+        """
+        factors = [] if self.sample_weight is None else [self.sample_weight[indices]]
+        if indices.ndim == 2 and hasattr(self.sampler, "weights_of_batches"):
+            factors.append(self.sampler.weights_of_batches(indices))
+        elif hasattr(self.sampler, "importance_weights"):
+            rows = [self.sampler.importance_weights(row) for row in np.atleast_2d(indices)]
+            if rows[0] is not None:
+                factors.append(np.reshape(rows, indices.shape))
+        if len(factors) < 2:
+            return np.asarray(factors[0], np.float32) if factors else None
+        return np.prod(factors, axis=0, dtype=np.float32)
 
     def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""

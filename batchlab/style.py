@@ -37,6 +37,8 @@ _STRATEGIES = {
     r"m.?per.?class": "#C07020",
     r"hard\w*.first": "#A04020",
     r"easy.?first|easiest.first|curriculum": "#70A070",
+    r"random.?paced": "#E87010",
+    r"self.?paced": "#7028E8",
     r"prioriti[sz]ed": "#D01080",
     r"rank\w*": "#5070F0",
     r"ohem|top.?k": "#B07060",

@@ -22,9 +22,9 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 NEWEST = ipykernel.__version__
-# The last one without subshells, and the first ones with a new way of handling their messages.
-# Each has a requirement that the newest has not.
-VERSIONS = {"6.31.0": ("nest-asyncio", "psutil"), "7.3.0": ("psutil",)}
+# The last one without subshells, and one that handles their messages in another way than the
+# newest; with what they require and the newest does not.
+VERSIONS = {"6.31.0": ["nest-asyncio"], "7.3.0": []}
 PANEL = """
 from batchlab import BatchLab, ClassBalancedSampler, datasets
 

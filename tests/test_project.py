@@ -62,8 +62,8 @@ def test_readme_states_the_minutes_of_the_notebooks() -> None:
         assert f"about {minutes} minutes" in (REPOSITORY / path).read_text(encoding="utf-8"), path
 
 
-def test_readme_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_readme_examples_run_one_after_the_other() -> None:
+    example = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     ran = subprocess.run(
         [sys.executable, "-c", example], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
@@ -71,6 +71,7 @@ def test_readme_example_runs() -> None:
     mix = re.search(r"\[([\d. ]+)\]", ran.stdout)[1].split()
     assert len(mix) == 10
     assert sum(map(float, mix)) == pytest.approx(1, abs=0.05)
+    assert "b.run(" in ran.stdout  # the recipe of the second of two runs
 
 
 def test_ci_takes_its_command_from_the_readme() -> None:

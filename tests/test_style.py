@@ -13,6 +13,7 @@ from batchlab import figures, style
 COMPARED = [
     ("random", "class-balanced", "weighted", "stratified", "m-per-class"),
     ("random", "easy-first", "hard-first", "sequential", "rank", "prioritized"),
+    ("random", "easy-first", "hard-first", "random-paced", "self-paced"),
     ("random", "prioritized", "rank", "OHEM", "selective-backprop", "RHO-LOSS"),
     ("random", "FGSM", "PGD", "mixture", "easy-first"),
     ("random", "class-balanced", "stratified", "prioritized", "sequential", "fit"),

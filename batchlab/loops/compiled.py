@@ -16,14 +16,15 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build
+from batchlab.loops.step import build, loss_tracker
 from batchlab.samplers import Sampler
 from batchlab.samplers.validation import check_indices
 
-# Steps per call at most. A call costs about half a millisecond on the host, so 512 make that
-# negligible; more would only delay the progress bar and the Stop button.
-CAPACITY = 512
-_STREAM_BYTES = 2**26  # of gathered data per call; two such blocks are held at a time
+# Samples and steps per call at most. A call costs about half a millisecond on the host, so that
+# 2048 steps make it negligible even where one takes 10 microseconds.
+_CALL_SAMPLES = 2**16
+_CALL_STEPS = (16, 2048)  # at least, whatever the batch size, and at most
+_STREAM_BYTES = 2**22  # of gathered data per call: for XLA a smaller block is filled up to this
 RESIDENT_LIMIT = 2**31
 # Programs kept per model: as many strategies as one compares, with what each holds of its data.
 _PROGRAMS = 8
@@ -68,6 +69,8 @@ class CompiledSteps:
         Whether to use XLA; by default the rule of :func:`use_xla`.
     resident_limit : int, default 2**31
         Bytes of data that may be copied to the device.
+    most : int, optional
+        Steps per call at most; by default up to 2048, fewer for large batches.
 
     Attributes
     ----------
@@ -86,12 +89,14 @@ class CompiledSteps:
         adversarial: Adversarial | None = None,
         jit_compile: bool | None = None,
         resident_limit: int = RESIDENT_LIMIT,
+        most: int | None = None,
     ) -> None:
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
         self.loader = loader
         self.step = 0
+        self._most = most or max(_CALL_STEPS)
         leaves = keras.tree.flatten((loader.x, loader.y))
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit
@@ -105,69 +110,71 @@ class CompiledSteps:
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
-        results = map(self.run, self.groups(batches))
+        matrices = (np.asarray(batch)[np.newaxis] for batch in batches)
+        results = map(self.run, self.groups(matrices))
         return [losses for result in results for losses in result.losses]
 
-    def groups(
-        self, batches: Iterable[NDArray[np.int64]], most: int | None = None
-    ) -> Iterator[Group]:
-        """Prepare `batches` for :meth:`run`: those of one size together, at most `most`."""
+    def groups(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Group]:
+        """Prepare batches for :meth:`run`: those of one size together.
+
+        Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
+        """
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
         # So do those with weights: a mixture has none where no sample is from a source with weights.
-        kinds = itertools.groupby(
-            self._weighed(batches), key=lambda row: (len(row[0]), row[1] is None)
-        )
-        for (size, _), rows in kinds:
-            limit = min(self.capacity(size), most or CAPACITY)
-            while group := list(itertools.islice(rows, limit)):
-                yield self._group(*zip(*group))
+        weighed = map(self._weighed, matrices)
+        kinds = itertools.groupby(weighed, key=lambda part: (part[0].shape[1], len(part)))
+        for (size, _), parts in kinds:
+            indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
+            indices = self._checked(indices)
+            capacity = self.capacity(size)
+            for start in range(0, len(indices), capacity):
+                rows = slice(start, start + capacity)
+                factors = tuple(tf.constant(self._padded(factor[rows])) for factor in weights)
+                matrix = indices[rows]
+                yield Group(matrix, factors, self._resident or self._stream(matrix))
 
-    def _weighed(self, batches: Iterable[NDArray[np.int64]]) -> Iterator[tuple[Any, Any]]:
-        """Every batch with its weights, which are asked for as soon as it is drawn."""
-        sampler = self.loader.sampler
-        own = getattr(type(sampler), "importance_weights", Sampler.importance_weights)
-        if self.loader.sample_weight is None and own is Sampler.importance_weights:
-            yield from ((row, None) for row in batches)
-            return
-        for row in batches:
-            indices = np.asarray(row)
-            if self.loader.sample_weight is not None:  # a sampler checks what it is asked about
-                indices = check_indices(row, self.loader.n, type(sampler).__name__)
-            yield indices, self.loader.weights(indices)
+    def _weighed(self, matrix: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+        """`matrix` with its weights, if any, which are asked for as soon as it is drawn."""
+        if matrix.ndim != 2 or not self._weightless:
+            matrix = self._checked(matrix)
+        weights = None if self._weightless else self.loader.weights(matrix)
+        return (matrix,) if weights is None else (matrix, weights)
+
+    @property
+    def _weightless(self) -> bool:
+        """Whether the loader cannot have weights, so that to ask for them is wasted time."""
+        own = getattr(type(self.loader.sampler), "importance_weights", Sampler.importance_weights)
+        return self.loader.sample_weight is None and own is Sampler.importance_weights
+
+    def _checked(self, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`matrix`, every index one of the data's."""
+        whole = matrix.ndim == 2 and matrix.size and matrix.dtype.kind in "iu"
+        if not whole or matrix.min() < 0 or matrix.max() >= self.loader.n:
+            for row in matrix:
+                check_indices(row, self.loader.n, type(self.loader.sampler).__name__)
+        return matrix.astype(np.int64, copy=False)
 
     def capacity(self, size: int) -> int:
         """Steps per call at most, for batches of `size`."""
-        if not self.streamed:
-            return CAPACITY
-        return max(1, min(CAPACITY, _STREAM_BYTES // max(size * self._sample_bytes, 1)))
-
-    def _group(self, rows: tuple[Any, ...], weights: tuple[Any, ...]) -> Group:
-        matrix = self._checked(rows)
-        factors = () if weights[0] is None else (self._padded(np.stack(weights)),)
-        return Group(matrix, factors, self._resident or self._stream(matrix))
-
-    def _checked(self, rows: tuple[Any, ...]) -> NDArray[np.int64]:
-        """`rows` as a matrix, every index one of the data's."""
-        owner = type(self.loader.sampler).__name__
-        matrix = np.asarray(rows)
-        whole = matrix.ndim == 2 and matrix.size and matrix.dtype.kind in "iu"
-        if not whole or matrix.min() < 0 or matrix.max() >= self.loader.n:
-            for row in rows:
-                check_indices(row, self.loader.n, owner)
-        return matrix.astype(np.int64, copy=False)
+        low, high = _CALL_STEPS
+        steps = min(max(_CALL_SAMPLES // size, low), high, self._most)
+        if self.streamed:
+            steps = max(min(steps, _STREAM_BYTES // max(size * self._sample_bytes, 1)), 1)
+        return steps
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:
-        x, y = self.loader.gather(matrix.reshape(-1))[:2]
+        matrix = self._padded(matrix)
         return keras.tree.map_structure(
-            lambda array: self._padded(array.reshape(*matrix.shape, *array.shape[1:])), (x, y)
+            lambda rows: tf.constant(rows.reshape(*matrix.shape, *rows.shape[1:])),
+            self.loader.rows(matrix.reshape(-1)),
         )
 
-    def _padded(self, rows: NDArray[Any]) -> tf.Tensor:
-        """`rows` as a tensor; for XLA with unused ones below, so that the shape stays the same."""
+    def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """`rows`; for XLA with unused ones below, so that the shape stays the same."""
         missing = self.capacity(rows.shape[1]) - len(rows)
         if self.program.xla and missing:
-            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-        return tf.constant(rows)
+            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]), rows.dtype)])
+        return rows
 
     def run(self, group: Group, count: int | None = None) -> Result:
         """Train on the batches of `group`, or the first `count` of them, in one call."""
@@ -177,7 +184,7 @@ class CompiledSteps:
         outputs = self.program(
             tf.constant(self.step, tf.int64),
             tf.constant(count),
-            self._padded(group.indices),
+            tf.constant(self._padded(group.indices)),
             group.weights,
             group.data,
             () if adversarial is None else adversarial.settings,
@@ -197,11 +204,12 @@ def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
     """The model's program for these options; the latest few are kept, so that each compiles once."""
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
+    present = loss_tracker(model)
     tracker, programs = model.__dict__.get("_batchlab_programs", (None, {}))
-    if tracker is not model._loss_tracker:
+    if tracker is not present:
         build(model, loader)
         programs = {}
-        model.__dict__["_batchlab_programs"] = (model._loss_tracker, programs)
+        model.__dict__["_batchlab_programs"] = (present, programs)
     programs[options] = programs.pop(options, None) or Program(model, *options)
     while len(programs) > _PROGRAMS:
         del programs[next(iter(programs))]

@@ -8,7 +8,7 @@ from typing import Any
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import forward, loss_per_sample
+from batchlab.loops.step import forward, loss_per_sample, loss_tracker
 from batchlab.loops.xla import unsupported_ops, use_xla
 
 
@@ -43,7 +43,7 @@ class Program:
         self.adversarial = adversarial
         self.xla = use_xla(model, jit_compile)
         self._sample_losses = loss_per_sample(model)
-        self._mean_loss = model._loss_tracker  # not among model.metrics if the model overrides them
+        self._mean_loss = loss_tracker(model)
         self._functions: dict[Any, Any] = {}
 
     def __call__(self, *arguments: Any) -> tuple[tf.Tensor, ...]:
@@ -91,7 +91,7 @@ class Program:
             )
             # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
-                self._steps, input_signature=specs, jit_compile=self.xla
+                self._steps, input_signature=specs, jit_compile=self.xla, autograph=False
             ).get_concrete_function()
         return self._functions[key]
 
@@ -132,21 +132,23 @@ class Program:
             Which samples these are; only with a `selection`.
         """
         rows = tf.shape(indices)[0]
-        losses = tf.TensorArray(tf.float32, size=rows, element_shape=(None,))
-        totals = tf.TensorArray(tf.float32, size=rows, element_shape=())
-        kept = tf.TensorArray(tf.int64, size=rows, element_shape=(None,))
-        row = tf.constant(0)
-        while row < count:
+        results = [(tf.float32, (None,)), (tf.float32, ()), (tf.int64, (None,))]
+        arrays = [
+            tf.TensorArray(dtype, size=rows, element_shape=shape)
+            for dtype, shape in results[: 2 if self.selection is None else 3]
+        ]
+
+        def body(row: tf.Tensor, *arrays: tf.TensorArray) -> tuple[Any, ...]:
             step = first + tf.cast(row, tf.int64)
             batch = self._batch(row, step, indices, weights, data)
-            row_losses, total = self._step(step, settings, *batch)
-            losses = losses.write(row, row_losses)
-            totals = totals.write(row, total)
-            if self.selection is not None:
-                kept = kept.write(row, batch[0])
-            row += 1
-        results = losses.stack(), totals.stack()
-        return results if self.selection is None else (*results, kept.stack())
+            values = (*self._step(step, settings, *batch), batch[0])
+            return row + 1, *(array.write(row, value) for array, value in zip(arrays, values))
+
+        # Spelled out, because AutoGraph takes five times as long to read a loop as TensorFlow does
+        # to trace it. Keras does without AutoGraph as well.
+        start = (tf.constant(0), *arrays)
+        _, *arrays = tf.while_loop(lambda row, *_: row < count, body, start)
+        return tuple(array.stack() for array in arrays)
 
     def _batch(
         self, row: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, weights: Any, data: Any
@@ -183,10 +185,18 @@ class Program:
 
     def logs(self) -> dict[str, float]:
         """The loss and the metrics since the epoch began, by name."""
-        results = {**self.model.get_metrics_result(), "loss": self._mean_loss.result()}
+        results = self.model.get_metrics_result()
+        if "loss" not in results or not self._keras_keeps_loss:
+            results = {**results, "loss": self._mean_loss.result()}
         return {name: float(value) for name, value in results.items()}
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""
         self.model.reset_metrics()
-        self._mean_loss.reset_state()
+        if not self._keras_keeps_loss:
+            self._mean_loss.reset_state()
+
+    @property
+    def _keras_keeps_loss(self) -> bool:
+        """Whether the mean loss is one of the model's metrics; not if the model overrides them."""
+        return any(metric is self._mean_loss for metric in self.model.metrics)

@@ -80,6 +80,11 @@ def build(model: keras.Model, loader: Loader) -> None:
         variable.assign(value)
 
 
+def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
+    """The mean loss that ``compile`` made, also where the model overrides ``metrics``."""
+    return keras.Model.metrics.fget(model)[0]
+
+
 def forward(model: keras.Model, x: Any) -> Any:
     """The model's predictions while it trains, by the rule of ``model.fit``."""
     if "training" in inspect.signature(model.call).parameters:

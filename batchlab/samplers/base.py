@@ -15,6 +15,23 @@ from batchlab.samplers.permutation import KeyedPermutation, scale, shuffled
 from batchlab.samplers.schedules import Schedule
 
 
+class Batches(Iterator[NDArray[np.int64]]):
+    """The batches of an epoch, one by one or, where they are drawn already, many at once."""
+
+    def __init__(self, sampler: Sampler, batches: Iterator[NDArray[np.int64]]) -> None:
+        self._sampler, self._batches = sampler, batches
+
+    def __next__(self) -> NDArray[np.int64]:
+        return next(self._batches)
+
+    def ahead(self, most: int) -> NDArray[np.int64]:
+        """The batches that come next, as far as drawn ahead; int64 (at most `most`, batch).
+
+        To be called after a batch, before anything else happens to the sampler. There may be none.
+        """
+        return self._sampler.cut_ahead(most)
+
+
 class Sampler(abc.ABC):
     """Base class of all samplers, and the shortest way to write your own.
 
@@ -81,6 +98,8 @@ class Sampler(abc.ABC):
     _turn: object = None  # which iterator is the current one
     _stream: tuple[tuple[int, int, int], np.random.Generator] | None = None
     _block = (0, np.empty(0, np.int64))  # draws made ahead: the place of the first one, and they
+    _part = _block[1]  # what was last cut from it
+    _cut = False  # whether the last batch is just that
     _order: tuple[tuple[int, int], Any] | None = None  # this epoch's random order of all samples
     _schedules: Mapping[str, Schedule] = MappingProxyType({})
 
@@ -189,7 +208,8 @@ class Sampler(abc.ABC):
         """The next `size` draws, from a block that ``make(count)`` draws at once.
 
         Only for strategies whose k-th draw depends on nothing but the settings; setting one drops
-        what was drawn ahead. Blocks grow, so that neither the first batch nor a change waits; a
+        what was drawn ahead. Where :meth:`draw` returns it unchanged, it may be asked once for
+        several batches. Blocks grow, so that neither the first batch nor a change waits; a
         strategy that knows how much will be wanted says so with `at_least`.
         """
         start, block = self._block
@@ -200,6 +220,7 @@ class Sampler(abc.ABC):
             block = make(max(size, min(max(2 * block.size, at_least), 2**16, left)))
             self._block = self._drawn, block
             part = block[:size]
+        self._part = part
         return part
 
     # -- the epoch -------------------------------------------------------------------------------
@@ -229,12 +250,12 @@ class Sampler(abc.ABC):
         """How many epochs have been drawn, fractions included: the clock of schedules."""
         return self._epoch + self._drawn / self.samples_per_epoch if self._drawn else self._epoch
 
-    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+    def __iter__(self) -> Batches:
         if not self._continue_epoch or self._next_size() == 0:
             self._start_epoch()
         self._continue_epoch = False
         self._turn = turn = object()
-        return self._batches(turn)
+        return Batches(self, self._batches(turn))
 
     def _start_epoch(self) -> None:
         self._epoch += 1
@@ -264,8 +285,19 @@ class Sampler(abc.ABC):
 
     def _drawn_now(self, size: int) -> NDArray[np.int64]:
         indices = np.asarray(self.draw(size), dtype=np.int64)
+        self._cut = indices is self._part
         self._drawn += indices.size
         return indices
+
+    def cut_ahead(self, most: int) -> NDArray[np.int64]:
+        """See :meth:`Batches.ahead`."""
+        start, block = self._block
+        place, size = self._drawn - start, self.batch_size
+        count = 0
+        if self._cut and not self._schedules:
+            count = max(min(most, (block.size - place) // size), 0)
+        self._drawn += count * size
+        return block[place : place + count * size].reshape(count, size)
 
     def _follow_schedules(self) -> None:
         declared = parameters_of(self)

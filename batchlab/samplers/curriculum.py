@@ -31,8 +31,9 @@ class CurriculumSampler(Sampler):
 
     At time t, in epochs, the open part is the easiest ``g(t) * n`` samples, with
     ``g(t) = start + (1 - start) * shape(t / pacing_epochs)`` and then 1 (Bengio et al., 2009; the
-    shapes of :class:`Schedule`). It is dealt without replacement: no open sample comes again before
-    every open one has come, so that with all the data open an epoch is a plain random permutation.
+    shapes of :class:`Schedule`). It is dealt without replacement, and shuffled anew whenever more is
+    opened: a batch is a random part of all that is open, and once that is everything an epoch is a
+    plain random permutation.
 
     Whether the order matters at all is what ``order="random"`` tells: the same pacing over a random
     order. Wu, Dyer & Neyshabur (2020, arXiv:2012.03107) found it to do as well in most cases.
@@ -59,7 +60,7 @@ class CurriculumSampler(Sampler):
     --------
     >>> sampler = CurriculumSampler(np.arange(100), batch_size=10, start=0.2, pacing_epochs=2)
     >>> [int(batch.max()) for batch in sampler][:2], round(sampler.open_share, 2)
-    ([18, 23], 0.6)
+    ([18, 22], 0.6)
     """
 
     pacing = _Pacing(
@@ -156,8 +157,9 @@ class CurriculumSampler(Sampler):
         wanted = max(1, round(self.open_share * self.n))
         if self._cards is None or wanted < self._open:
             return self._sorted(), 0, wanted
-        used_up = self._dealt >= wanted or self._drawn >= self.n
-        return self._cards, 0 if used_up else self._dealt, wanted
+        # Dealing on where more is open would give the newest alone, as the older ones are used up.
+        anew = wanted > self._open or self._dealt >= wanted or self._drawn >= self.n
+        return self._cards, 0 if anew else self._dealt, wanted
 
     def epoch_started(self) -> None:
         self._dealt = 0

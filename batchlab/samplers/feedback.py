@@ -176,16 +176,27 @@ class PrioritizedSampler(FeedbackSampler):
             if self._hardest is None:
                 self._hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
         tree = self._tree
-        return self.ahead(size, lambda count: tree.find(self.uniforms(count)), self._between_updates)
+        return self.ahead(
+            size, lambda count: tree.find(self.uniforms(count)), self._between_updates
+        )
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Factors for the losses of a batch, float32 (batch,), the largest of them 1."""
         chosen = check_indices(indices, self.n, type(self).__name__)
+        return self._weights(chosen[np.newaxis])[0]
+
+    def weights_of_batches(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        """:meth:`importance_weights` of every row of `batches`, both of shape (steps, batch)."""
+        if type(self).importance_weights is not PrioritizedSampler.importance_weights:
+            return np.stack([self.importance_weights(batch) for batch in batches])
+        return self._weights(batches)
+
+    def _weights(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._epoch == 0:  # these draws were uniform
-            return np.ones(chosen.size, np.float32)
+            return np.ones(batches.shape, np.float32)
         tree = self._tree or self._new_tree()
-        weights = (tree.weights[chosen] * (self.n / tree.total)) ** -self.beta
-        return (weights / weights.max()).astype(np.float32)
+        weights = (tree.weights[batches] * (self.n / tree.total)) ** -self.beta
+        return (weights / weights.max(axis=1, keepdims=True)).astype(np.float32)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -280,14 +280,16 @@ def contenders(name: str, task: Task) -> Iterator[tuple[str, Callable[[], Epoch]
     yield "ours prioritized, lag 64", lambda: ours(task, 64)
 
 
-def measure(name: str, task: Task, clock: Callable[[], float]) -> dict[str, float]:
-    """Microseconds a step of every contender, printed with its first call in seconds."""
-    runs, times = {}, {}
+def measure(
+    name: str, task: Task, clock: Callable[[], float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Microseconds a step of every contender, and the seconds of its first call and epoch."""
+    runs, times, firsts = {}, {}, {}
     for who, make in contenders(name, task):
         start = clock()
         runs[who] = make()
         runs[who](1)
-        first = clock() - start
+        firsts[who] = clock() - start
         epochs, taken = 1, 0.0
         while taken < SECONDS:
             start = clock()
@@ -295,26 +297,24 @@ def measure(name: str, task: Task, clock: Callable[[], float]) -> dict[str, floa
             taken = clock() - start
             epochs *= 2
         times[who] = []
-        print(f"  {who}: first call {first:.1f} s", flush=True)
         runs[who] = (runs[who], epochs // 2)
     for _ in range(ROUNDS):
         for who, (run, epochs) in runs.items():
             start = clock()
             steps = run(epochs)
             times[who].append((clock() - start) / steps * 1e6)
-    return {who: min(rounds) for who, rounds in times.items()}
+    return {who: min(rounds) for who, rounds in times.items()}, firsts
 
 
-def report(name: str, times: dict[str, float]) -> None:
-    if name == "mapped":
-        base = times["ours mapped"]
-    else:
-        times["fit best"] = min(value for who, value in times.items() if who.startswith("fit"))
-        base = times["ours"]
-    print(f"\n| {name} | µs a step | times {'ours mapped' if name == 'mapped' else 'ours'} |")
-    print("|---|---:|---:|")
+def report(name: str, times: dict[str, float], firsts: dict[str, float]) -> None:
+    base = "ours in memory" if name == "mapped" else "ours"
+    print(f"\n| {name} | µs a step | times {base} | first call, s |")
+    print("|---|---:|---:|---:|")
     for who, value in times.items():
-        print(f"| {who} | {value:,.0f} | {value / base:.2f} |")
+        print(f"| {who} | {value:,.1f} | {value / times[base]:.2f} | {firsts[who]:.1f} |")
+    if name != "mapped":
+        best = min(value for who, value in times.items() if who.startswith("fit"))
+        print(f"| fit best | {best:,.1f} | {best / times[base]:.2f} | |")
     print(flush=True)
 
 
@@ -339,7 +339,7 @@ def main() -> None:
                 "mapped": lambda where=directory: mapped_task(where, options.gigabytes),
             }[name]()
             print(f"{name}: {len(task.x)} samples, {task.steps} steps an epoch")
-            report(name, measure(name, task, clock))
+            report(name, *measure(name, task, clock))
 
 
 if __name__ == "__main__":

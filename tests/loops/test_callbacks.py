@@ -90,7 +90,6 @@ def test_files_of_model_checkpoint_and_csv_logger(tmp_path):
 
 
 def test_tensorboard(tmp_path):
-    pytest.importorskip("tensorboard")
     run([keras.callbacks.TensorBoard(tmp_path)], 2)
     assert list(tmp_path.rglob("events.out.*"))
 

@@ -29,9 +29,9 @@ def test_memory_mapped_arrays_are_gathered_ahead_in_another_thread(tmp_path):
     threads = []
 
     class Watched(Loader):
-        def gather(self, indices):
+        def rows(self, indices):
             threads.append(threading.current_thread().name)
-            return super().gather(indices)
+            return super().rows(indices)
 
     mapped = Watched(
         np.load(tmp_path / "x.npy", mmap_mode="r"), y, sampler=RandomSampler(N, 12, seed=3)

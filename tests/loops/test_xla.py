@@ -122,11 +122,10 @@ def test_compiled_steps_take_live_batch_sizes_and_learning_rates():
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_more_batches_than_one_call_takes(monkeypatch):
+def test_more_batches_than_one_call_takes():
     nets = [model("dense") for _ in range(2)]
     rows = [row for _ in range(3) for row in RandomSampler(N, 12, drop_last=True)]
     expected = CompiledSteps(nets[0], loader(), jit_compile=False)(rows)
-    monkeypatch.setattr("batchlab.loops.compiled.CAPACITY", 4)
-    losses = CompiledSteps(nets[1], loader(), jit_compile=False)(rows)
+    losses = CompiledSteps(nets[1], loader(), jit_compile=False, most=4)(rows)
     np.testing.assert_array_equal(losses, expected)
     assert_same_weights(nets[0], nets[1])

@@ -9,7 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from batchlab.samplers import RandomSampler, Schedule, WeightedSampler, parameters_of
+from batchlab.samplers import (
+    PrioritizedSampler,
+    RandomSampler,
+    Schedule,
+    WeightedSampler,
+    parameters_of,
+)
 from tests.samplers.strategies import LABELS, STRATEGIES, N, lists, losses_of
 
 EVERY = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
@@ -152,6 +158,47 @@ def test_draws_do_not_depend_on_how_they_are_cut(name):
         parts.append(batch)
         recut.batch_size = 1 + len(parts) % 9
     assert np.array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+@pytest.mark.parametrize("make", [*STRATEGIES.values(), lambda **o: PrioritizedSampler(N, **o)])
+def test_batches_drawn_ahead_are_those_that_come_one_by_one(make, most):
+    together, one_by_one = make(batch_size=8, seed=1), make(batch_size=8, seed=1)
+    for _ in range(3):
+        batches, expected = iter(together), iter(one_by_one)
+        for first in batches:
+            ahead = batches.ahead(most) if hasattr(batches, "ahead") else []
+            block = [first, *ahead]
+            assert len(block) <= 1 + most
+            rows = [next(expected) for _ in block]
+            assert [row.tolist() for row in rows] == [batch.tolist() for batch in block]
+            assert together.state_dict() == one_by_one.state_dict()
+            weights = [one_by_one.importance_weights(row) for row in rows]
+            if len(ahead) and hasattr(together, "weights_of_batches"):
+                np.testing.assert_array_equal(
+                    together.weights_of_batches(np.stack(block)), np.stack(weights)
+                )
+            indices, losses = np.concatenate(rows), losses_of(np.concatenate(rows))
+            together.update(indices, losses)
+            one_by_one.update(indices, losses)
+        assert next(expected, None) is None
+
+
+@pytest.mark.parametrize("name", ["random", "weighted", "class-balanced"])
+def test_independent_draws_are_made_ahead(name):
+    batches = iter(STRATEGIES[name](batch_size=6))
+    next(batches)
+    next(batches)  # the second block is twice as large as the first
+    assert len(batches.ahead(100)) >= 1
+
+
+def test_a_subclass_may_have_weights_of_its_own():
+    class Halved(PrioritizedSampler):
+        def importance_weights(self, indices):
+            return super().importance_weights(indices) / 2
+
+    batches = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(Halved(6, 3).weights_of_batches(batches), np.full((2, 3), 0.5))
 
 
 @EVERY

@@ -299,6 +299,14 @@ def test_open_samples_come_equally_often():
     assert np.bincount(indices(sampler)).tolist() == [4] * 25
 
 
+def test_a_batch_comes_from_all_that_is_open_not_from_the_newest():
+    sampler = CurriculumSampler(np.arange(1000.0), 10, start=0.2, pacing_epochs=1)
+    for _ in sampler:
+        chances = sampler.probabilities
+        assert np.ptp(chances[chances > 0]) == 0
+        assert (chances > 0).mean() == pytest.approx(sampler.open_share, abs=1e-3)
+
+
 def test_difficulty_may_change_and_ties_are_random():
     sampler = CurriculumSampler(np.zeros(100), 10, start=0.1)
     assert indices(sampler)[:10].tolist() != list(range(10))
