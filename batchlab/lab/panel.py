@@ -787,10 +787,10 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
         return widgets.IntSlider(min=low, max=high, **common)
     if parameter.log:
         return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
-    # Three significant digits: 0.999 is not 1.
-    return widgets.FloatSlider(
-        min=low, max=high, step=(high - low) / 100, readout_format=".3", **common
-    )
+    step = (high - low) / 100
+    if not math.isclose(parameter.default, low + step * round((parameter.default - low) / step)):
+        step /= 10  # for 0.999, which a slider of hundredths would show as 1
+    return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".3", **common)
 
 
 def _height(control: widgets.Widget, value: float) -> float:

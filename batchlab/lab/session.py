@@ -238,7 +238,9 @@ class Session:
             predictions = model(x, training=False)
             return predictions, losses(y, predictions)
 
-        self._outputs, self._outputs_and_losses = outputs, outputs_and_losses
+        # Concrete, or TensorFlow warns of "retracing" when a kernel has seen a few panels.
+        self._outputs = outputs.get_concrete_function()
+        self._outputs_and_losses = outputs_and_losses.get_concrete_function()
 
     def _variables(self) -> list[Any]:
         # model.variables, not get_weights(): the seeds of Dropout layers belong to a fresh start.

@@ -93,6 +93,7 @@ def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView)
 
 def test_typed_values_and_arrow_keys(notebook: LabPage, panel: PanelView) -> None:
     panel.press("Play")
+    assert panel.readout("effective beta") == "0.999"
     panel.type("balance", "0.35")
     notebook.wait_in_kernel("lab.sampler.balance == 0.35")
     panel.handle("balance").focus()
