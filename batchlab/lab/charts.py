@@ -92,7 +92,7 @@ class Curves(Chart):
             steps = sorted({event.step for event in session.history.events})
             ticks.set_segments([[(step, low), (step, high)] for step in steps])
         last = max(session.history.steps for session in self.sessions)
-        return fit(self.axes.set_xlim, self.axes.get_xlim(), last)
+        return fit(self.axes.set_xlim, self.axes.get_xlim(), max(last, 10))
 
 
 class Losses(Curves):
