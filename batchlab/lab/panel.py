@@ -587,7 +587,8 @@ class BatchLab:
         first = session.history.steps - len(session.history.indices)
         step = min(max(self._past.value, first), session.history.steps - 1)
         self._past_image.value = self._microscope.png(step)
-        self._past_words.value = html.escape(self._microscope.words(step))
+        words = html.escape(self._microscope.words(step))
+        self._past_words.value = f'<div style="line-height: 1.4">{words}</div>'
 
     def _button(
         self, label: str, icon: str, tip: str, act: Callable[[], None]
@@ -680,7 +681,8 @@ class BatchLab:
         with self._busy:
             self._image.value = self._picture.png()
             cost = time.monotonic() - began
-            for session in self._sessions:
+            # The first picture, and those of a panel that waits, take nothing from the training.
+            for session in self._sessions if self._controls.playing else ():
                 session.clock["drawing"] += cost / len(self._sessions)
         self._show_status()
         return time.monotonic() - began
@@ -772,7 +774,7 @@ def _control(parameter: Parameter, value: Any) -> widgets.Widget:
     """The widget for a parameter, with its range, step and help."""
     common = {
         "value": value,
-        "description": parameter.name.replace("_", " "),
+        "description": "steps / second" if parameter.name == "speed" else parameter.name.replace("_", " "),
         "tooltip": parameter.help,
         "style": {"description_width": "96px"},
         "layout": widgets.Layout(width="300px"),
