@@ -2,7 +2,8 @@
 
 ``settings`` declares what may be changed, ``session`` trains and takes changes between batches,
 ``recipe`` writes a run as Python, ``picture`` draws, ``controls`` carries what sliders say from one
-thread to another, and ``panel`` is what a notebook shows. Only ``panel`` needs ipywidgets.
+thread to another, and ``panel`` is what a notebook shows, made of ``parts``; ``cells`` knows which
+notebook cell it belongs to. Only these three need ipywidgets.
 """
 
 from typing import TYPE_CHECKING, Any

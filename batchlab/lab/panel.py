@@ -8,31 +8,29 @@ import math
 import threading
 import time
 import traceback
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-from IPython import get_ipython
 from IPython.display import display
 
 from batchlab.backend import keras
 from batchlab.history import History
-from batchlab.lab import recipe
+from batchlab.lab import cells, recipe
 from batchlab.lab.controls import Controls
 from batchlab.lab.microscope import Microscope
+from batchlab.lab.parts import SLIDERS, control_for, height, place, row, shower, status_of
 from batchlab.lab.picture import Picture
-from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Events, Session
+from batchlab.lab.session import FEEDBACK_LAG, Events, Session
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.samplers import Parameter, Sampler
+from batchlab.samplers import Parameter
 
 FRAMES_PER_SECOND = 12
 # Settings that every strategy has.
 ALWAYS = ("strategy", "learning_rate", "speed", *DATA_SETTINGS)
-SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 # Drawing gets this share of the time, or half of the time in which the training waits for its next
 # step if that is more: so a slow picture cannot starve the training.
 DRAWING_SHARE = 0.15
@@ -41,10 +39,6 @@ FIXED_DATA = (
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
     "strategies are ready-made samplers.</span>"
 )
-# All panels there are: to interrupt the kernel pauses them.
-_PANELS: weakref.WeakSet[BatchLab] = weakref.WeakSet()
-# The panel of each notebook cell that has one: running the cell again replaces it.
-_PANEL_OF_CELL: weakref.WeakValueDictionary[str, BatchLab] = weakref.WeakValueDictionary()
 
 
 class BatchLab:
@@ -134,14 +128,7 @@ class BatchLab:
         self._thread: threading.Thread | None = None
         self._unhook: list[Callable[[], None]] = []
         self._build_widgets()
-        cell = _present_cell()
-        if cell is not None:
-            if cell in _PANEL_OF_CELL:
-                _PANEL_OF_CELL[cell].stop()
-                _close(_PANEL_OF_CELL[cell].widget)
-            _PANEL_OF_CELL[cell] = self
-        _PANELS.add(self)
-        _let_interrupts_pause()
+        cells.register(self)
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -448,7 +435,7 @@ class BatchLab:
         asked_for = {name for _, name in self._controls.waiting}  # the next call sees to these
         for name in (self._settings.keys() & session.settings.keys()) - asked_for:
             control, value = self._settings[name], session.value(name)
-            if _place(control, value) != _place(control, self._shown[name]):
+            if place(control, value) != place(control, self._shown[name]):
                 self._show(name, value)
 
     # -- what is seen ------------------------------------------------------------------------------
@@ -458,7 +445,7 @@ class BatchLab:
         values = {**session.settings, "speed": self.speed}
         declared = {**session.parameters, "speed": type(self).speed}
         self._settings = {
-            name: _control(parameter, values.get(name, parameter.default))
+            name: control_for(parameter, values.get(name, parameter.default))
             for name, parameter in sorted(declared.items(), key=lambda item: item[0] != "strategy")
         }
         self._shown = {name: control.value for name, control in self._settings.items()}
@@ -468,9 +455,9 @@ class BatchLab:
         self._image.add_class("batchlab-picture")
         self._status, self._error = widgets.HTML(), widgets.HTML()
         parts = [
-            _row(*self._build_buttons(), self._build_run_choice()),
+            row(*self._build_buttons(), self._build_run_choice()),
             self._status,
-            _row(*self._settings.values()),
+            row(*self._settings.values()),
             self._image,
             self._error,
             self._build_drawers(),
@@ -531,9 +518,9 @@ class BatchLab:
                 description=name, icon=icon, tooltip=tip, layout=widgets.Layout(width="200px")
             )
             content.layout.display = "none"
-            self._observe(opened, _shower(content))
+            self._observe(opened, shower(content))
         self._observe(self._opened["Batch microscope"], self._on_request("past"))
-        return widgets.VBox([_row(*self._opened.values()), *(each[2] for each in drawers.values())])
+        return widgets.VBox([row(*self._opened.values()), *(each[2] for each in drawers.values())])
 
     def _build_share(self) -> widgets.Widget:
         look = {
@@ -560,7 +547,7 @@ class BatchLab:
         for label, (tip, ending, write) in writers.items():
             buttons.append(self._button(label, "save", tip, self._writer(write, ending)))
         return widgets.VBox(
-            [_row(*look.values(), self._file, *buttons), self._written, self._recipe_text]
+            [row(*look.values(), self._file, *buttons), self._written, self._recipe_text]
         )
 
     def _build_microscope(self) -> widgets.Widget:
@@ -637,7 +624,7 @@ class BatchLab:
         def changed(change: dict[str, Any]) -> None:
             control, value = change["owner"], change["new"]
             # A slider gives back what it is told to show, rounded to its own steps: no change.
-            if _place(control, value) == _place(control, self._shown[name]):
+            if place(control, value) == place(control, self._shown[name]):
                 return
             self._shown[name] = value
             self._controls.write((self._shown_run, name), value)
@@ -667,8 +654,8 @@ class BatchLab:
         control = self._settings[name]
         self._shown[name] = value
         if isinstance(control, SLIDERS):  # which would cut off a value beyond its ends
-            height = _height(control, value)
-            control.min, control.max = min(control.min, height), max(control.max, height)
+            level = height(control, value)
+            control.min, control.max = min(control.min, level), max(control.max, level)
         control.value = value
 
     def _new_picture(self) -> None:
@@ -693,7 +680,7 @@ class BatchLab:
             state = "stopped; run the cell again for a new panel"
         names = ("A", "B") if self.b is not None else ("",)
         self._past.max = max(self._sessions[self._shown_run].history.steps - 1, 0)
-        lines = [_status_of(session, name) for name, session in zip(names, self._sessions)]
+        lines = [status_of(session, name) for name, session in zip(names, self._sessions)]
         words = "<br>".join([f"<b>{state}</b> · {lines[0]}", *lines[1:]])
         # Two lines high at least: what is below must not jump when a change is added.
         self._status.value = f'<div style="line-height: 1.4; min-height: 2.8em">{words}</div>'
@@ -721,123 +708,6 @@ class BatchLab:
         return bundle, {"image/png": {"alt": words}}
 
 
-def _row(*parts: widgets.Widget) -> widgets.HBox:
-    """A row that wraps: on a narrow page the controls take more lines, the picture stays wide."""
-    return widgets.HBox(
-        parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center")
-    )
-
-
-def _shower(content: widgets.Widget) -> Callable[[dict[str, Any]], None]:
-    """What shows `content` while a toggle is on."""
-
-    def changed(change: dict[str, Any]) -> None:
-        content.layout.display = None if change["new"] else "none"
-
-    return changed
-
-
-def _close(widget: widgets.Widget) -> None:
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()
-
-
 def _live(session: Session) -> list[str]:
     """The settings that may change during a run, the strategy first."""
     return [name for name in session.settings if name not in DATA_SETTINGS]
-
-
-def _status_of(session: Session, name: str) -> str:
-    """What a run is doing and what it costs, in words; what cannot be shown is said."""
-    clock = {kind: session.clock[kind] for kind in ("choosing", "training", "drawing")}
-    total = sum(clock.values())
-    listens = getattr(type(session.sampler), "update", Sampler.update) is not Sampler.update
-    parts = [
-        f"step {session.history.steps}",
-        f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
-        f"{session.steps_per_second:.0f} steps/s",
-        ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
-        f"losses reach the sampler {FEEDBACK_LAG} steps later"
-        if listens
-        else "this strategy does not use losses",
-    ]
-    for event in session.history.events[-1:]:
-        change = html.escape(f"{event.name} = {event.value}")
-        parts.append(f"last change: <b>{change}</b> at step {event.step}")
-    if len(session.x) > CHANCES_UP_TO:
-        parts.append(f"chances are not shown above {CHANCES_UP_TO} samples")
-    return f"<b>{name}</b> " * bool(name) + " · ".join(filter(None, parts))
-
-
-def _control(parameter: Parameter, value: Any) -> widgets.Widget:
-    """The widget for a parameter, with its range, step and help."""
-    common = {
-        "value": value,
-        "description": "steps / second" if parameter.name == "speed" else parameter.name.replace("_", " "),
-        "tooltip": parameter.help,
-        "style": {"description_width": "96px"},
-        "layout": widgets.Layout(width="300px"),
-    }
-    if parameter.choices is not None:
-        return widgets.Dropdown(options=parameter.choices, **common)
-    if parameter.kind is bool:
-        return widgets.Checkbox(**common, indent=True)
-    low, high = parameter.slider or (parameter.low, parameter.high)
-    low, high = min(low, value), max(high, value)
-    if parameter.kind is int:
-        return widgets.IntSlider(min=low, max=high, **common)
-    if parameter.log:
-        return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
-    step = (high - low) / 100
-    if not math.isclose(parameter.default, low + step * round((parameter.default - low) / step)):
-        step /= 10  # for 0.999, which a slider of hundredths would show as 1
-    return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".3", **common)
-
-
-def _height(control: widgets.Widget, value: float) -> float:
-    """Where a slider shows `value`, in the units of its ends."""
-    if isinstance(control, widgets.FloatLogSlider):
-        return math.log10(value) if value > 0 else control.min
-    return value
-
-
-def _place(control: widgets.Widget, value: Any) -> Any:
-    """Which of its steps a slider shows for `value`; of other controls, the value itself."""
-    if isinstance(control, SLIDERS):
-        return math.floor((_height(control, value) - control.min) / control.step + 0.5)
-    return value
-
-
-def _present_cell() -> str | None:
-    """The identity of the notebook cell that is being run; None outside notebooks."""
-    shell = get_ipython()
-    if shell is None:
-        return None
-    # A front end that does not name its cells gets one panel at a time.
-    return str(shell.get_parent().get("metadata", {}).get("cellId", ""))
-
-
-def _let_interrupts_pause() -> None:
-    """Let an interrupt of the kernel pause all panels: by itself it reaches the main thread only.
-
-    While a cell runs it is a KeyboardInterrupt. Between cells the kernel ignores it, unless another
-    handler is there for it to put back when the present cell has ended.
-    """
-    shell = get_ipython()
-    if shell is None:
-        return
-    if _after_cell not in shell.events.callbacks["post_run_cell"]:
-        shell.events.register("post_run_cell", _after_cell)
-    if hasattr(shell, "kernel"):
-        shell.kernel.saved_sigint_handler = _pause_all
-
-
-def _after_cell(result: Any) -> None:
-    if isinstance(result.error_in_exec, KeyboardInterrupt):
-        _pause_all()
-
-
-def _pause_all(*_: Any) -> None:
-    for panel in list(_PANELS):
-        panel.pause()

@@ -1,0 +1,92 @@
+"""The parts of the panel: a control for each kind of setting, rows that wrap, the status line."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+
+from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Session
+from batchlab.samplers import Parameter, Sampler
+
+SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
+
+
+def control_for(parameter: Parameter, value: Any) -> widgets.Widget:
+    """The widget for a parameter, with its range, step and help."""
+    common = {
+        "value": value,
+        "description": "steps / second" if parameter.name == "speed" else parameter.name.replace("_", " "),
+        "tooltip": parameter.help,
+        "style": {"description_width": "96px"},
+        "layout": widgets.Layout(width="300px"),
+    }
+    if parameter.choices is not None:
+        return widgets.Dropdown(options=parameter.choices, **common)
+    if parameter.kind is bool:
+        return widgets.Checkbox(**common, indent=True)
+    low, high = parameter.slider or (parameter.low, parameter.high)
+    low, high = min(low, value), max(high, value)
+    if parameter.kind is int:
+        return widgets.IntSlider(min=low, max=high, **common)
+    if parameter.log:
+        return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
+    step = (high - low) / 100
+    if not math.isclose(parameter.default, low + step * round((parameter.default - low) / step)):
+        step /= 10  # for 0.999, which a slider of hundredths would show as 1
+    return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".3", **common)
+
+
+def height(control: widgets.Widget, value: float) -> float:
+    """Where a slider shows `value`, in the units of its ends."""
+    if isinstance(control, widgets.FloatLogSlider):
+        return math.log10(value) if value > 0 else control.min
+    return value
+
+
+def place(control: widgets.Widget, value: Any) -> Any:
+    """Which of its steps a slider shows for `value`; of other controls, the value itself."""
+    if isinstance(control, SLIDERS):
+        return math.floor((height(control, value) - control.min) / control.step + 0.5)
+    return value
+
+
+def row(*parts: widgets.Widget) -> widgets.HBox:
+    """A row that wraps: on a narrow page the controls take more lines, the picture stays wide."""
+    return widgets.HBox(
+        parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center")
+    )
+
+
+def shower(content: widgets.Widget) -> Callable[[dict[str, Any]], None]:
+    """What shows `content` while a toggle is on."""
+
+    def changed(change: dict[str, Any]) -> None:
+        content.layout.display = None if change["new"] else "none"
+
+    return changed
+
+
+def status_of(session: Session, name: str) -> str:
+    """What a run is doing and what it costs, in words; what cannot be shown is said."""
+    clock = {kind: session.clock[kind] for kind in ("choosing", "training", "drawing")}
+    total = sum(clock.values())
+    listens = getattr(type(session.sampler), "update", Sampler.update) is not Sampler.update
+    parts = [
+        f"step {session.history.steps}",
+        f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
+        f"{session.steps_per_second:.0f} steps/s",
+        ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
+        f"losses reach the sampler {FEEDBACK_LAG} steps later"
+        if listens
+        else "this strategy does not use losses",
+    ]
+    for event in session.history.events[-1:]:
+        change = html.escape(f"{event.name} = {event.value}")
+        parts.append(f"last change: <b>{change}</b> at step {event.step}")
+    if len(session.x) > CHANCES_UP_TO:
+        parts.append(f"chances are not shown above {CHANCES_UP_TO} samples")
+    return f"<b>{name}</b> " * bool(name) + " · ".join(filter(None, parts))
