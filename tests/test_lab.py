@@ -30,7 +30,7 @@ from batchlab import (
     datasets,
 )
 from batchlab.backend import keras
-from batchlab.lab import panel
+from batchlab.lab import cells, panel
 from batchlab.samplers import Parameter, Sampler
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -208,14 +208,14 @@ def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
 
 
 def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
+    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 1")
     first = BatchLab(X, Y)
     first.play()
     wait_for(lambda: first.history.steps > 0)
-    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 2")
+    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 2")
     other = BatchLab(X, Y)
     other.play()
-    monkeypatch.setattr(panel, "_present_cell", lambda: "cell 1")
+    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 1")
     BatchLab(X, Y)
     assert not first.playing
     assert first.widget.comm is None, "its place on the page is taken"
