@@ -81,8 +81,9 @@ def compare(
     """Run every strategy from the same first weights, for several seeds.
 
     For each seed ``build()`` gives new first weights, and every strategy starts from them, with a
-    fresh optimizer. One model is reused throughout, so that it is compiled once. In a notebook a
-    progress bar is shown.
+    fresh optimizer. Before it, ``keras.utils.set_random_seed(seed)`` sets Python's, NumPy's and
+    TensorFlow's global random state. One model is reused throughout, so that it is compiled once. In
+    a notebook a progress bar is shown.
 
     Parameters
     ----------

@@ -230,7 +230,7 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
         origin="lower",
         aspect="auto",
         alpha=theme.surface,
-        interpolation="nearest",  # between classes 0 and 2 is no class 1
+        interpolation="none",  # between classes 0 and 2 is no class 1
         zorder=0,
         **options,
     )

@@ -62,9 +62,9 @@ class Theme:
 
     Attributes
     ----------
-    name, background, ink, grid, data : str
-        Name of the theme; colours of the page, of text and axes, of lines behind the data, and of
-        the data as against what was chosen.
+    name, background, ink, data : str
+        Name of the theme; colours of the page, of text and axes, and of the data as against what
+        was chosen.
     edge : str
         Colour of the rim of points, which sets them off from a decision surface.
     surface : float
@@ -74,14 +74,13 @@ class Theme:
     name: str
     background: str
     ink: str
-    grid: str
     data: str
     edge: str
     surface: float
 
 
-LIGHT = Theme("light", "#FFFFFF", INK, "#E4E4E4", DATA, edge="#FFFFFF", surface=0.35)
-DARK = Theme("dark", "#111111", "#DDDDDD", "#333333", "#808080", edge="#AAAAAA", surface=0.3)
+LIGHT = Theme("light", "#FFFFFF", INK, DATA, edge="#FFFFFF", surface=0.35)
+DARK = Theme("dark", "#111111", "#DDDDDD", "#808080", edge="#AAAAAA", surface=0.3)
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 

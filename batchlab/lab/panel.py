@@ -23,10 +23,12 @@ from batchlab.lab.controls import Controls
 from batchlab.lab.microscope import Microscope
 from batchlab.lab.parts import SLIDERS, control_for, height, place, row, shower, status_of
 from batchlab.lab.picture import Picture
+from batchlab.lab.screen import Screen
 from batchlab.lab.session import FEEDBACK_LAG, Events, Session
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.samplers import Parameter
+from batchlab.style import THEMES
 
 FRAMES_PER_SECOND = 12
 # Settings that every strategy has.
@@ -62,8 +64,8 @@ class BatchLab:
         A run at equal time depends on the computer; its recipe and its file do not.
     max_steps : int, default 20000
         Playing pauses after so many steps, in case nobody is there to press Pause.
-    theme : {"light", "dark"}
-        Colours of the picture.
+    theme : {"auto", "light", "dark"}
+        Colours of the picture; auto takes those of the page.
     width : {"wide", "narrow"}
         Layout of the picture; narrow suits 800 pixels.
 
@@ -85,6 +87,7 @@ class BatchLab:
 
     speed = SETTINGS["speed"]
     pace = Parameter("step", "same steps, or same time", choices=("step", "time"))
+    theme = Parameter("auto", "colours of the picture", choices=("auto", *THEMES))
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class BatchLab:
         versus: Mapping[str, Any] | None = None,
         pace: str = "step",
         max_steps: int = 20_000,
-        theme: str = "light",
+        theme: str = "auto",
         width: str = "wide",
     ) -> None:
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
@@ -121,6 +124,7 @@ class BatchLab:
         )
         self._sessions = [session] if versus is None else [session, session.twin(**versus)]
         self._shown_run = 0  # whose settings the sliders show
+        self._screen, self._past_screen = Screen(), Screen()
         self._new_picture()
         self._controls = Controls()
         # Held while the session trains, draws or is reset; never by a widget callback.
@@ -345,18 +349,19 @@ class BatchLab:
             self._thread.start()
 
     def _work(self) -> None:
-        draw_at = time.monotonic()
+        draw_at = draw_change_at = time.monotonic()
         while (steps := self._controls.claim(self._steps_at_once())) is not None:
             began = time.monotonic()
             try:
                 with self._busy:
-                    self._take_changes()
+                    changed = self._take_changes()
                     self._train(steps)
                 idle = 1 - (time.monotonic() - began) * self.speed / max(steps, 1)
-                if steps and began >= draw_at:
+                if steps and began >= (draw_change_at if changed else draw_at):
                     cost = self._show_picture()
                     share = max(DRAWING_SHARE, idle / 2)
                     draw_at = max(draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
+                    draw_change_at = began + 2 * cost  # what a reader does is shown at once
             except Exception:  # whatever the model or a sampler may raise: show it, stay alive
                 self.pause()
                 self._show_error()
@@ -374,10 +379,11 @@ class BatchLab:
             session.score_if_due()
 
     def _steps_at_once(self) -> int:
-        """As many as fit into a twentieth of a second, so that a slider is heard at once."""
-        return max(1, min(round(self.speed / 20), FEEDBACK_LAG))
+        """As many as fit into half the time of a picture, so that a slider is heard at once."""
+        return max(1, min(round(self.speed / (2 * FRAMES_PER_SECOND)), FEEDBACK_LAG))
 
-    def _take_changes(self) -> None:
+    def _take_changes(self) -> bool:
+        """Act on what the controls ask for; whether there was anything."""
         values = self._controls.take_values()
         for (run, name), value in values.items():
             try:
@@ -387,6 +393,7 @@ class BatchLab:
                 self._error.value = f"<b>{html.escape(str(error))}</b>"
         if values:
             self._show_what_differs()
+        return bool(values)
 
     def _take(self, run: int, name: str, value: Any) -> None:
         """Act on what a control asks for."""
@@ -451,14 +458,13 @@ class BatchLab:
         self._shown = {name: control.value for name, control in self._settings.items()}
         for name, control in self._settings.items():
             self._observe(control, self._on_change(name))
-        self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
-        self._image.add_class("batchlab-picture")
+        self._observe(self._screen.canvas, self._use_page, ["live", "dark"])
         self._status, self._error = widgets.HTML(), widgets.HTML()
         parts = [
             row(*self._build_buttons(), self._build_run_choice()),
             self._status,
             row(*self._settings.values()),
-            self._image,
+            self._screen,
             self._error,
             self._build_drawers(),
         ]
@@ -524,7 +530,7 @@ class BatchLab:
 
     def _build_share(self) -> widgets.Widget:
         look = {
-            "theme": widgets.Dropdown(options=("light", "dark"), value=self.theme),
+            "theme": widgets.Dropdown(options=("auto", *THEMES), value=self.theme),
             "width": widgets.Dropdown(options=("wide", "narrow"), value=self.width),
         }
         for name, control in look.items():
@@ -559,10 +565,10 @@ class BatchLab:
             tooltip="which past batch to look at",
             layout=widgets.Layout(width="90%"),
         )
-        self._past_image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._observe(self._past_screen.canvas, self._on_request("past"), "live")
         self._past_words = widgets.HTML()
         self._observe(self._past, self._on_request("past"))
-        return widgets.VBox([self._past, self._past_words, self._past_image])
+        return widgets.VBox([self._past, self._past_words, self._past_screen])
 
     def _show_past(self) -> None:
         """Draw the past batch that the timeline stands at, if anyone is looking."""
@@ -570,12 +576,12 @@ class BatchLab:
         if not self._opened["Batch microscope"].value or not session.history.steps:
             return
         if self._microscope is None:
-            self._microscope = Microscope(session, self.theme, self.width)
+            self._microscope = Microscope(session, self._shown_theme(), self.width)
         first = session.history.steps - len(session.history.indices)
-        step = min(max(self._past.value, first), session.history.steps - 1)
-        self._past_image.value = self._microscope.png(step)
-        words = html.escape(self._microscope.words(step))
-        self._past_words.value = f'<div style="line-height: 1.4">{words}</div>'
+        self._microscope.look_at(min(max(self._past.value, first), session.history.steps - 1))
+        words = self._microscope.words()
+        self._past_screen.show(self._microscope, words)
+        self._past_words.value = f'<div style="line-height: 1.4">{html.escape(words)}</div>'
 
     def _button(
         self, label: str, icon: str, tip: str, act: Callable[[], None]
@@ -659,14 +665,25 @@ class BatchLab:
         control.value = value
 
     def _new_picture(self) -> None:
-        self._picture = Picture(self._sessions, self.theme, self.width)
+        self._picture = Picture(self._sessions, self._shown_theme(), self.width)
         self._microscope: Microscope | None = None  # built when it is looked through
+
+    def _shown_theme(self) -> str:
+        if self.theme == "auto":
+            return "dark" if self._screen.canvas.dark else "light"
+        return self.theme
+
+    def _use_page(self, _: Any) -> None:
+        """A page has come to show the panel, or has become dark or light."""
+        if self._picture.theme.name != self._shown_theme():
+            self._controls.write((0, "theme"), self.theme)
+        self._call()
 
     def _show_picture(self) -> float:
         """Draw; the seconds it took."""
         began = time.monotonic()
         with self._busy:
-            self._image.value = self._picture.png()
+            self._screen.show(self._picture, self._picture.words())
             cost = time.monotonic() - began
             # The first picture, and those of a panel that waits, take nothing from the training.
             for session in self._sessions if self._controls.playing else ():
@@ -703,7 +720,7 @@ class BatchLab:
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         self._show_picture()
         words = self._picture.words()
-        own = {"text/plain": words, "image/png": bytes(self._image.value)}
+        own = {"text/plain": words, "image/png": self._picture.png()}
         bundle = {**self.widget._repr_mimebundle_(**options), **own}
         return bundle, {"image/png": {"alt": words}}
 

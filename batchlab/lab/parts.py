@@ -19,7 +19,7 @@ def control_for(parameter: Parameter, value: Any) -> widgets.Widget:
     """The widget for a parameter, with its range, step and help."""
     common = {
         "value": value,
-        "description": "steps / second" if parameter.name == "speed" else parameter.name.replace("_", " "),
+        "description": ", ".join(filter(None, (parameter.name.replace("_", " "), parameter.unit))),
         "tooltip": parameter.help,
         "style": {"description_width": "96px"},
         "layout": widgets.Layout(width="300px"),

@@ -70,6 +70,7 @@ SETTINGS = {
             slider=(1, 1000),
             log=True,
             name="speed",
+            unit="steps/s",
         ),
     )
 }

@@ -33,6 +33,8 @@ class Parameter:
         Whether a slider should be logarithmic.
     choices : tuple, optional
         The values allowed, for a setting that picks one of a few names.
+    unit : str
+        What a value counts, where the name does not say it.
     source : str
         The paper it comes from; the class that declares it is put before.
 
@@ -57,6 +59,7 @@ class Parameter:
     log: bool = False
     choices: tuple[Any, ...] | None = None
     name: str = ""
+    unit: str = ""
     source: str = ""
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -50,7 +50,7 @@ Session.apply = measured_apply
 
 def watch(lab):
     pictures = lambda change: drawn.append((time.time(), lab.sampler.balance))
-    lab._image.observe(pictures, "value")
+    lab._screen.canvas.observe(pictures, "moving")
 
 def steps_per_second(train, history, seconds):
     began, before = time.perf_counter(), history.steps
@@ -82,19 +82,20 @@ WATCH = "watch(lab)\nsession = Session(x, y, strategies=strategies)\nlab.run(20)
 CELLS = (IMPORTS, PANEL, WATCH)
 
 # Every key press and every picture that is on the screen, in seconds since 1970.
-RECORD = """image => {
+RECORD = """canvas => {
     const now = () => (performance.timeOrigin + performance.now()) / 1000;
     window.pressed = [];
     window.shown = [];
     document.addEventListener('keydown', () => window.pressed.push(now()), true);
-    image.addEventListener('load', () => window.shown.push(now()));
+    canvas.addEventListener('load', () => window.shown.push(now()));
 }"""
 FIRST = """() => {
     const began = performance.now();
     window.firstPicture = null;
     const look = () => {
         const image = document.querySelector('img.batchlab-picture');
-        if (image?.complete && image.naturalWidth) window.firstPicture = performance.now() - began;
+        const canvas = document.querySelector('canvas.batchlab-picture');
+        if (image?.naturalWidth || canvas?.width > 1) window.firstPicture = performance.now() - began;
         else requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
@@ -180,7 +181,8 @@ def measure(page: LabPage, moves: int, seconds: float, minutes: float) -> None:
     page.run_cells(2)
     page.select(1)
     panel = PanelView(page.cell(PANEL))
-    panel.image.evaluate(RECORD)
+    panel.wait()
+    panel.canvas.evaluate(RECORD)
     panel.press("Play")
     page.wait_in_kernel("lab.playing and len(drawn) > 20")
     to_loop, to_picture = lags(page, panel, moves)

@@ -24,12 +24,26 @@ class PanelView:
 
     def wait(self) -> None:
         """Wait until the panel and its picture are there."""
-        expect(self.image).to_be_visible(timeout=PATIENCE)
+        expect(self.canvas).to_be_visible(timeout=PATIENCE)
+
+    @property
+    def canvas(self) -> Locator:
+        """The picture of the run, as the browser draws it."""
+        return self.root.locator("canvas.batchlab-picture").first
 
     @property
     def image(self) -> Locator:
-        """The picture of the run."""
-        return self.root.locator("img.batchlab-picture")
+        """The picture of the run as a file, where there is no canvas."""
+        return self.root.locator("img.batchlab-picture").first
+
+    @property
+    def microscope(self) -> Locator:
+        """The past batch."""
+        return self.root.locator("canvas.batchlab-picture").last
+
+    def pixels(self) -> str:
+        """What is on the canvas, as the address of a PNG that holds it."""
+        return self.canvas.evaluate("canvas => canvas.toDataURL()")
 
     def press(self, label: str) -> None:
         """Press the button that says so."""
@@ -73,13 +87,13 @@ class PanelView:
         """Choose from a menu."""
         self.control(name).locator("select").select_option(option)
 
-    def wait_for_picture(self, other_than: str | None) -> str:
-        """Wait until the picture is another one; its source."""
+    def wait_for_picture(self, other_than: str) -> str:
+        """Wait until there are other pixels on the canvas; those."""
         self.page.wait_for_function(
-            "([image, before]) => image.src !== before",
-            arg=[self.image.element_handle(), other_than],
+            "([canvas, before]) => canvas.toDataURL() !== before",
+            arg=[self.canvas.element_handle(), other_than],
         )
-        return self.image.get_attribute("src")
+        return self.pixels()
 
     def wait_for_text(self, text: str) -> None:
         """Wait until the panel says something."""

@@ -28,7 +28,7 @@ def test_panel_is_live_in_voila(
         panel = PanelView(page.locator("body"))
         panel.wait()
         panel.press("Play")
-        panel.wait_for_picture(other_than=panel.image.get_attribute("src"))
+        panel.wait_for_picture(other_than=panel.pixels())
         panel.type("balance", "0.35")
         panel.wait_for_text("balance = 0.35")
         panel.press("Pause")

@@ -1,0 +1,141 @@
+"""A figure in two layers: what stays for a while is drawn seldom, what moves is drawn into it."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from batchlab import figures
+from batchlab.lab.recorder import Recording, recorded
+from batchlab.samplers import Parameter
+from batchlab.style import THEMES
+
+THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
+WIDTH = Parameter("wide", "room on the page", choices=("wide", "narrow"), name="width")
+# matplotlib's fonts are not made for two threads that draw at once, as two panels would.
+DRAWING = threading.Lock()
+
+
+class Layers:
+    """A figure that is drawn again and again.
+
+    Drawing all of it takes two tenths of a second, most of it for axes and text. So axes keep their
+    limits until the data outgrows them, and only what moves is drawn anew ("blitting").
+
+    Parameters
+    ----------
+    size : tuple of float
+        Inches.
+    mosaic : list
+        Places of the axes, by letter or name: see `matplotlib.figure.Figure.subplot_mosaic`.
+    columns, rows : sequence of float
+        Relative sizes of its outermost columns and rows.
+    theme : {"light", "dark"}
+        Colours of the page.
+    """
+
+    def __init__(
+        self,
+        size: tuple[float, float],
+        mosaic: list[list[Any]],
+        columns: Sequence[float],
+        rows: Sequence[float],
+        theme: str,
+    ) -> None:
+        self.theme = THEMES[theme]
+        self.figure = figures.Figure(*size)
+        self.figure.set_facecolor(self.theme.background)
+        self._canvas = FigureCanvasAgg(self.figure)
+        self.axes = self.figure.subplot_mosaic(mosaic, width_ratios=columns, height_ratios=rows)
+        self._moving: list[Artist] = []
+        # What stays: the pixels of it all, and by axes for a page.
+        self._frame: Any = None
+        self._recorded: dict[str, Recording] = {}
+
+    def settle(self, moving: Iterable[Artist], **options: Any) -> None:
+        """Name the artists that move, and give the axes their places.
+
+        Places are sought once: doing so at every picture takes most of the time.
+        """
+        self._moving = list(moving)
+        self._move(True)
+        engine = self.figure.get_layout_engine()
+        engine.set(**options)
+        engine.execute(self.figure)
+        self.figure.set_layout_engine("none")
+
+    def outgrown(self, *names: str) -> None:
+        """These axes have to be drawn anew."""
+        self._frame = None
+        for name in names:
+            self._recorded.pop(name, None)
+
+    def update(self) -> None:
+        """Bring everything up to the present."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self._canvas.get_width_height()
+
+    def recording(self) -> tuple[list[Recording], Recording]:
+        """The picture as it is now, for a page: what stays for a while, and what moves."""
+        with DRAWING:
+            self.update()
+            for name in self.axes.keys() - self._recorded.keys():
+                self._recorded[name] = recorded(self.figure, [self.axes[name]])
+            page = recorded(self.figure, [self.figure.patch])
+            moving = recorded(self.figure, self._moving)
+        return [page, *(self._recorded[name] for name in self.axes)], moving
+
+    def png(self) -> bytes:
+        """The picture as it is now, as a PNG file."""
+        with DRAWING:
+            self.update()
+            if self._frame is None:
+                self._canvas.draw()
+                self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
+            self._canvas.restore_region(self._frame)
+            for artist in self._moving:
+                artist.draw(self._canvas.get_renderer())
+            return png_of(self._canvas)
+
+    def svg(self) -> str:
+        """The picture as it is now, as an SVG file, which stays sharp at any size."""
+        with DRAWING:
+            self.update()
+            file = io.StringIO()
+            self._move(False)
+            self.figure.savefig(file, format="svg", metadata={"Date": None})
+            self._move(True)
+        return file.getvalue()
+
+    def _move(self, moving: bool) -> None:
+        for artist in self._moving:
+            artist.set_animated(moving)
+
+
+def png_of(canvas: FigureCanvasAgg) -> bytes:
+    """What was drawn, as a PNG file.
+
+    Pillow tries all filters on every row, which takes twice as long and saves nothing for charts.
+    """
+    pixels = np.asarray(canvas.buffer_rgba())
+    height, width, channels = pixels.shape
+    rows = np.zeros((height, 1 + channels * width), dtype=np.uint8)  # filter 0, none, then the row
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
