@@ -30,7 +30,7 @@ def record() -> Callable[[Artist], Recording]:
         figure = Figure(figsize=(200 / 72, 100 / 72), dpi=72)
         FigureCanvasAgg(figure)
         figure.add_artist(artist)
-        return recorded(figure, [artist])
+        return recorded(figure, artist)
 
     return recording_of
 
@@ -105,7 +105,7 @@ def test_images_are_scaled_by_the_page() -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.25, 0.1, 0.5, 0.6))
     image = axes.imshow(np.eye(4), origin="lower", aspect="auto", interpolation="none", alpha=0.4)
-    recording = recorded(figure, [image])
+    recording = recorded(figure, image)
     (command,) = recording["commands"]
     assert command["size"] == [4, 4]
     assert command["alpha"] == 0.4
@@ -129,6 +129,11 @@ def test_texts_have_their_place_and_width(record: Callable[[Artist], Recording])
     assert {command["kind"] for command in formula} == {"path"}  # the page has no such letters
 
 
+def words_in(parts: list[Recording]) -> str:
+    commands = [command for part in parts for command in part["commands"]]
+    return " ".join(command["text"] for command in commands if command["kind"] == "text")
+
+
 @pytest.fixture(scope="module")
 def session() -> Session:
     data = datasets.moons(n=300, share=0.2)
@@ -140,7 +145,7 @@ def session() -> Session:
 def test_only_axes_with_new_limits_are_recorded_again(session: Session) -> None:
     picture = Picture([session])
     frame, moving = picture.recording()
-    again, moved = picture.recording()
+    again, still = picture.recording()
     assert all(one is two for one, two in zip(frame[1:], again[1:]))
     session.run(40)
     after, moved = picture.recording()
@@ -149,23 +154,32 @@ def test_only_axes_with_new_limits_are_recorded_again(session: Session) -> None:
     }
     assert {"L", "R"} <= changed  # more steps
     assert not {"A", "M", "D"} & changed
-    assert moved["numbers"] != moving["numbers"]
+    points = len(session.classes)  # the decision surface and the points on it, then the batch
+    assert [one is two for one, two in zip(still, moved)][: points + 2] == [
+        False,
+        *[True] * points,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("file", ["png", "svg"])
+def test_a_file_made_in_between_leaves_nothing_old_on_the_page(file: str) -> None:
+    data = datasets.moons(n=300, share=0.2)
+    session = Session(data.x_train, data.y_train)
+    picture = Picture([session])
+    assert "100% never" in words_in(picture.recording()[1])
+    session.run(5)
+    getattr(picture, file)()
+    seen = session.history.coverage
+    assert f"{1 - seen:.0%} never" in words_in(picture.recording()[1])
 
 
 def test_a_new_strategy_is_named_on_the_page(session: Session) -> None:
     picture = Picture([session])
 
-    def said() -> str:
-        return " ".join(
-            command["text"]
-            for part in picture.recording()[0]
-            for command in part["commands"]
-            if command["kind"] == "text"
-        )
-
-    assert "Strategy: random" in said()
+    assert "Strategy: random" in words_in(picture.recording()[0])
     session.run(1, {session.history.steps: {"strategy": "stratified"}})
-    assert "Strategy: stratified" in said()
+    assert "Strategy: stratified" in words_in(picture.recording()[0])
 
 
 def test_screen_shows_a_png_until_a_page_draws(session: Session) -> None:

@@ -133,7 +133,7 @@ function render({ model, el }) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.drawImage(frame, 0, 0);
     context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
-    if (model.get("moving").commands) draw(context, model.get("moving"));
+    model.get("moving").forEach((part) => draw(context, part));
     canvas.setAttribute("aria-label", model.get("words"));
     canvas.dispatchEvent(new Event("load")); // as an image does
   }

@@ -56,9 +56,10 @@ class Layers:
         self._canvas = FigureCanvasAgg(self.figure)
         self.axes = self.figure.subplot_mosaic(mosaic, width_ratios=columns, height_ratios=rows)
         self._moving: list[Artist] = []
-        # What stays: the pixels of it all, and by axes for a page.
+        # What is drawn already: the pixels of all that stays, and for a page what each axes stays
+        # with, by name, and each artist that has not changed since.
         self._frame: Any = None
-        self._recorded: dict[str, Recording] = {}
+        self._recorded: dict[str | Artist, Recording] = {}
 
     def settle(self, moving: Iterable[Artist], **options: Any) -> None:
         """Name the artists that move, and give the axes their places.
@@ -75,8 +76,9 @@ class Layers:
     def outgrown(self, *names: str) -> None:
         """These axes have to be drawn anew."""
         self._frame = None
-        for name in names:
-            self._recorded.pop(name, None)
+        changed = [self.axes[name] for name in names]
+        for drawn in [*names, *(each for each in self._moving if each.axes in changed)]:
+            self._recorded.pop(drawn, None)
 
     def update(self) -> None:
         """Bring everything up to the present."""
@@ -87,15 +89,18 @@ class Layers:
         """Width and height in pixels."""
         return self._canvas.get_width_height()
 
-    def recording(self) -> tuple[list[Recording], Recording]:
+    def recording(self) -> tuple[list[Recording], list[Recording]]:
         """The picture as it is now, for a page: what stays for a while, and what moves."""
         with DRAWING:
             self.update()
             for name in self.axes.keys() - self._recorded.keys():
-                self._recorded[name] = recorded(self.figure, [self.axes[name]])
-            page = recorded(self.figure, [self.figure.patch])
-            moving = recorded(self.figure, self._moving)
-        return [page, *(self._recorded[name] for name in self.axes)], moving
+                self._recorded[name] = recorded(self.figure, self.axes[name])
+            for artist in self._moving:
+                if artist.stale or artist not in self._recorded:
+                    self._recorded[artist] = recorded(self.figure, artist)
+            page = recorded(self.figure, self.figure.patch)
+        frame = [page, *(self._recorded[name] for name in self.axes)]
+        return frame, [self._recorded[artist] for artist in self._moving]
 
     def png(self) -> bytes:
         """The picture as it is now, as a PNG file."""
@@ -106,7 +111,8 @@ class Layers:
                 self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
             self._canvas.restore_region(self._frame)
             for artist in self._moving:
-                artist.draw(self._canvas.get_renderer())
+                artist.draw(self._canvas.get_renderer())  # which is then no longer "stale"
+                self._recorded.pop(artist, None)
             return png_of(self._canvas)
 
     def svg(self) -> str:
@@ -117,6 +123,7 @@ class Layers:
             self._move(False)
             self.figure.savefig(file, format="svg", metadata={"Date": None})
             self._move(True)
+            self._recorded.clear()  # as after `png`
         return file.getvalue()
 
     def _move(self, moving: bool) -> None:

@@ -350,6 +350,7 @@ class BatchLab:
 
     def _work(self) -> None:
         draw_at = draw_change_at = time.monotonic()
+        cost = 0.0  # seconds of a picture, on average: now and then one takes long
         while (steps := self._controls.claim(self._steps_at_once())) is not None:
             began = time.monotonic()
             try:
@@ -358,7 +359,7 @@ class BatchLab:
                     self._train(steps)
                 idle = 1 - (time.monotonic() - began) * self.speed / max(steps, 1)
                 if steps and began >= (draw_change_at if changed else draw_at):
-                    cost = self._show_picture()
+                    cost += (self._show_picture() - cost) / 4
                     share = max(DRAWING_SHARE, idle / 2)
                     draw_at = max(draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
                     draw_change_at = began + 2 * cost  # what a reader does is shown at once

@@ -6,7 +6,6 @@ is written down are matplotlib's own calls, so a picture is described once, for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,10 @@ from numpy.typing import NDArray
 Recording = dict[str, Any]  # what `recorded` returns
 
 
-def recorded(figure: Figure, artists: Sequence[Artist]) -> Recording:
-    """What drawing `artists` takes, for `canvas.js`: commands, and the numbers they refer to."""
+def recorded(figure: Figure, artist: Artist) -> Recording:
+    """What drawing `artist` takes, for `canvas.js`: commands, and the numbers they refer to."""
     recorder = Recorder(figure)
-    for artist in artists:
-        artist.draw(recorder)
+    artist.draw(recorder)
     return {
         "commands": recorder.commands,
         "numbers": np.concatenate([np.empty(0, np.float32), *recorder.numbers]).tobytes(),

@@ -24,7 +24,7 @@ class Canvas(anywidget.AnyWidget):
         Width and height in pixels.
     words : str
         What is shown, for readers who cannot see it.
-    frame, moving : list of dict, dict
+    frame, moving : list of dict
         What stays for a while, and what is drawn into it: see `recorder.recorded`.
     """
 
@@ -34,7 +34,7 @@ class Canvas(anywidget.AnyWidget):
     size = traitlets.Tuple((1, 1)).tag(sync=True)
     words = traitlets.Unicode("").tag(sync=True)
     frame = traitlets.List().tag(sync=True)
-    moving = traitlets.Dict().tag(sync=True)
+    moving = traitlets.List().tag(sync=True)
 
 
 class Screen(widgets.VBox):
