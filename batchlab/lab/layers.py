@@ -6,7 +6,7 @@ import io
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ from batchlab import figures
 from batchlab.lab.recorder import Recording, recorded
 from batchlab.samplers import Parameter
 from batchlab.style import THEMES
+
+# Parts side by side with their sizes; those of a part below each other, and so on.
+Split = str | tuple[tuple[float, ...], tuple["Split", ...]]
+Box = tuple[float, float, float, float]  # left, bottom, width, height
+Margins = tuple[float, float, float, float]  # inches on the left, below, on the right and above
+CHART = (0.66, 0.42, 0.2, 0.27)  # of axes with labels, and ticks like 12.5%
 
 THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
 WIDTH = Parameter("wide", "room on the page", choices=("wide", "narrow"), name="width")
@@ -34,10 +40,10 @@ class Layers:
     ----------
     size : tuple of float
         Inches.
-    mosaic : list
-        Places of the axes, by letter or name: see `matplotlib.figure.Figure.subplot_mosaic`.
-    columns, rows : sequence of float
-        Relative sizes of its outermost columns and rows.
+    split : tuple
+        How the axes, by name, share it.
+    margins : mapping of str to tuple of float
+        Around axes other than charts. matplotlib would find them, too, in half a second.
     theme : {"light", "dark"}
         Colours of the page.
     """
@@ -45,33 +51,29 @@ class Layers:
     def __init__(
         self,
         size: tuple[float, float],
-        mosaic: list[list[Any]],
-        columns: Sequence[float],
-        rows: Sequence[float],
+        split: Split,
+        margins: Mapping[str, Margins],
         theme: str,
     ) -> None:
         self.theme = THEMES[theme]
         self.figure = figures.Figure(*size)
+        self.figure.set_layout_engine("none")
         self.figure.set_facecolor(self.theme.background)
         self._canvas = FigureCanvasAgg(self.figure)
-        self.axes = self.figure.subplot_mosaic(mosaic, width_ratios=columns, height_ratios=rows)
+        self.axes = {
+            name: self.figure.add_axes(_inside(box, margins.get(name, CHART), size))
+            for name, box in _boxes(split).items()
+        }
         self._moving: list[Artist] = []
         # What is drawn already: the pixels of all that stays, and for a page what each axes stays
         # with, by name, and each artist that has not changed since.
         self._frame: Any = None
         self._recorded: dict[str | Artist, Recording] = {}
 
-    def settle(self, moving: Iterable[Artist], **options: Any) -> None:
-        """Name the artists that move, and give the axes their places.
-
-        Places are sought once: doing so at every picture takes most of the time.
-        """
+    def settle(self, moving: Iterable[Artist]) -> None:
+        """Say which artists move, in the order of drawing."""
         self._moving = list(moving)
         self._move(True)
-        engine = self.figure.get_layout_engine()
-        engine.set(**options)
-        engine.execute(self.figure)
-        self.figure.set_layout_engine("none")
 
     def outgrown(self, *names: str) -> None:
         """These axes have to be drawn anew."""
@@ -129,6 +131,30 @@ class Layers:
     def _move(self, moving: bool) -> None:
         for artist in self._moving:
             artist.set_animated(moving)
+
+
+def _boxes(
+    split: Split, box: Box = (0, 0, 1, 1), across: bool = True
+) -> dict[str, Box]:
+    """Left, bottom, width and height of every part, as shares of the figure."""
+    if isinstance(split, str):
+        return {split: box}
+    left, bottom, width, height = box
+    boxes = {}
+    ends = np.cumsum([0, *split[0]]) / sum(split[0])
+    for part, begin, end in zip(split[1], ends, ends[1:]):
+        inner = (left, bottom + (1 - end) * height, width, (end - begin) * height)
+        if across:
+            inner = (left + begin * width, bottom, (end - begin) * width, height)
+        boxes |= _boxes(part, inner, not across)
+    return boxes
+
+
+def _inside(
+    box: Box, margins: Margins, size: tuple[float, float]
+) -> Box:
+    left, below, right, above = np.array(margins) / (*size, *size)
+    return box[0] + left, box[1] + below, box[2] - left - right, box[3] - below - above
 
 
 def png_of(canvas: FigureCanvasAgg) -> bytes:

@@ -12,21 +12,21 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from batchlab.lab.charts import LOSS_EDGES
-from batchlab.lab.layers import THEME, WIDTH, Layers
+from batchlab.lab.layers import THEME, WIDTH, Layers, Split
 from batchlab.lab.session import Session
 from batchlab.lab.settings import DATA_SETTINGS
-from batchlab.lab.stage import largest_first, make_stage
+from batchlab.lab.stage import largest_first, make_stage, margins_of
 from batchlab.style import class_colours, tidy
 
 MOST_ROWS = 24  # samples in the table
 LEAST_LIKELY = 0.01  # chances are drawn on a logarithmic scale, which has no zero
 UNKNOWN = "how likely they were is not known for this strategy or for so many samples"
 SIZES = {"wide": (10.2, 4.8), "narrow": (6.2, 8.0)}
-MOSAICS: dict[str, list[list[Any]]] = {
-    "wide": [["stage", "chances", "losses"]],
-    "narrow": [["stage", "stage"], ["chances", "losses"]],
+TABLES = ((1.15, 1), ("chances", "losses"))
+SPLITS: dict[str, Split] = {
+    "wide": ((1.3, 2), ("stage", ((1,), (TABLES,)))),
+    "narrow": ((1,), (((1.1, 1), ("stage", TABLES)),)),
 }
-SHARES = {"wide": ((1.4, 1, 1), (1,)), "narrow": ((1, 1), (1.1, 1))}
 
 
 class Microscope(Layers):
@@ -50,19 +50,18 @@ class Microscope(Layers):
     def __init__(self, session: Session, theme: str = "light", width: str = "wide") -> None:
         self.session, self.step = session, 0
         width = WIDTH.check(width, "Microscope")
-        columns, rows = SHARES[width]
-        theme = THEME.check(theme, "Microscope")
-        super().__init__(SIZES[width], MOSAICS[width], columns, rows, theme)
+        longest = max(len(name[:10]) for name in session.classes) + len(f" #{len(session.x)}")
+        below = 0.6  # two lines of text
+        margins = {
+            "stage": margins_of(session),
+            "chances": (0.1 + longest * 0.065, below, 0.12, 0.27),
+            "losses": (0.3, below, 0.2, 0.27),
+        }
+        super().__init__(SIZES[width], SPLITS[width], margins, THEME.check(theme, "Microscope"))
         flat = session.x.shape[1:] == (2,)
         title = "The batch, and the model now" if flat else "The batch"
         self._stage = make_stage(self.axes["stage"], session, title, self.theme)
-        moving = [*self._stage.moving, *self._build_chances(), *self._build_losses()]
-        # Room for the longest words that can come.
-        longest = f"{max((name[:10] for name in session.classes), key=len)} #{len(session.x)}"
-        self.axes["chances"].set_yticks([0], [longest], fontsize=7)
-        self._give_rows(1, 2)
-        self.settle(moving, w_pad=0.12)
-        self.axes["chances"].set_yticks([])
+        self.settle([*self._stage.moving, *self._build_chances(), *self._build_losses()])
 
     def _build_chances(self) -> list[Artist]:
         """Bars from ×1, to the right for what was likelier than in a uniform draw."""
@@ -72,6 +71,7 @@ class Microscope(Layers):
         axes.set_xlim(0.1, 10)
         axes.xaxis.set_major_formatter(lambda value, _: f"×{value:g}")
         axes.minorticks_off()
+        axes.set_yticks([])
         axes.axvline(1, color=ink, linewidth=0.8)
         rows = np.arange(MOST_ROWS)
         small = {"fontsize": 7, "color": ink, "va": "center", "clip_on": False}
@@ -155,7 +155,7 @@ class Microscope(Layers):
             bar.set(width=end - 1, facecolor=colour)
             text.set(x=end, text=f" ×{value:.2g} ", ha="left" if value > 0.995 else "right")
         # Round limits with room for the numbers, which hold for most batches.
-        powers = np.floor(np.log10(ends.min() / 4)), np.ceil(np.log10(4 * ends.max()))
+        powers = np.floor(np.log10(ends.min() / 3)), np.ceil(np.log10(3 * ends.max()))
         limits = (min(0.1, 10 ** powers[0]), max(10.0, 10 ** powers[1]))
         if self.axes["chances"].get_xlim() != limits:
             self.axes["chances"].set_xlim(limits)

@@ -80,9 +80,9 @@ def status_of(session: Session, name: str) -> str:
         f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
         f"{session.steps_per_second:.0f} steps/s",
         ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
-        f"losses reach the sampler {FEEDBACK_LAG} steps later"
+        f"losses reach the sampler {FEEDBACK_LAG} steps late"
         if listens
-        else "this strategy does not use losses",
+        else "losses are not used",
     ]
     for event in session.history.events[-1:]:
         change = html.escape(f"{event.name} = {event.value}")

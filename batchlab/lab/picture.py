@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from batchlab.lab.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.layers import THEME, WIDTH, Layers
+from batchlab.lab.layers import THEME, WIDTH, Layers, Split
 from batchlab.lab.session import Session
-from batchlab.lab.stage import make_stage
+from batchlab.lab.stage import make_stage, margins_of
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
-# losses are, by the width of the page and the number of sessions: rows and columns, nested.
-BELOW, CURVES = [["M", "V", "D"]], [["L"], ["R"]]
-MOSAICS: dict[tuple[str, int], list[list[Any]]] = {
-    ("wide", 1): [["A", [[[["L", "R"]]], [BELOW]]]],
-    ("wide", 2): [[[["A", "B", CURVES]]], [BELOW]],
-    ("narrow", 1): [[[["A", CURVES]]], [BELOW]],
-    ("narrow", 2): [[[["A", "B"]]], [[["L", "R"]]], [BELOW]],
+# losses are, by the width of the page and the number of sessions.
+BELOW, CURVES = ((1, 1, 1), ("M", "V", "D")), ((1, 1), ("L", "R"))
+SPLITS: dict[tuple[str, int], Split] = {
+    ("wide", 1): ((1, 1.95), ("A", ((1, 1), (CURVES, BELOW)))),
+    ("wide", 2): ((1,), (((2.1, 1), (((1, 1, 0.8), ("A", "B", CURVES)), BELOW)),)),
+    ("narrow", 1): ((1,), (((2, 1), (((1, 0.9), ("A", CURVES)), BELOW)),)),
+    ("narrow", 2): ((1,), (((1.8, 1.1, 1), (((1, 1), ("A", "B")), CURVES, BELOW)),)),
 }
-# Inches, and the relative sizes of the outermost columns and rows. At 110 pixels an inch, wide is
-# 1120 pixels, which fits a page of 1280, and narrow is 680, for one of 800.
+# Inches. At 110 pixels an inch, wide is 1120 pixels, which fits a page of 1280, and narrow is 680,
+# for one of 800.
 SIZES = {
-    ("wide", 1): ((10.2, 4.7), (1, 1.95), (1,)),
-    ("wide", 2): ((10.2, 6.6), (1,), (2.1, 1)),
-    ("narrow", 1): ((6.2, 6.2), (1,), (2, 1)),
-    ("narrow", 2): ((6.2, 7.6), (1,), (1.8, 1.1, 1)),
+    ("wide", 1): (10.2, 4.7),
+    ("wide", 2): (10.2, 6.6),
+    ("narrow", 1): (6.2, 6.2),
+    ("narrow", 2): (6.2, 7.6),
 }
 
 
@@ -53,8 +52,8 @@ class Picture(Layers):
         layout = (WIDTH.check(width, "Picture"), len(self.sessions))
         if layout not in SIZES:
             raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
-        size, columns, rows = SIZES[layout]
-        super().__init__(size, MOSAICS[layout], columns, rows, THEME.check(theme, "Picture"))
+        margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
+        super().__init__(SIZES[layout], SPLITS[layout], margins, THEME.check(theme, "Picture"))
         self._stages = [
             make_stage(self.axes[letter], session, name, self.theme)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
@@ -65,8 +64,7 @@ class Picture(Layers):
         }
         self._name_strategies()
         parts = (*self._stages, *self._charts.values())
-        # With room for tick labels that come to be longer.
-        self.settle((each for part in parts for each in part.moving), rect=(0.01, 0, 0.975, 1))
+        self.settle(each for part in parts for each in part.moving)
 
     def _name_strategies(self) -> None:
         """Titles, keys and colours say which strategies are at work."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from batchlab import figures
+from batchlab.lab.layers import Margins
 from batchlab.lab.session import Session
 from batchlab.style import Theme, class_colours, moved, tidy
 
@@ -24,12 +25,23 @@ FRAME, CAPTION, GAP = 3, 15, 12  # pixels around a thumbnail, under it, and to t
 
 def make_stage(axes: Axes, session: Session, title: str, theme: Theme) -> Points | Thumbnails:
     """The stage that fits the data: thumbnails of images, else points on a plane."""
-    shape = session.x.shape[1:]
-    if len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3)):
+    if _are_images(session):
         return Thumbnails(axes, session, title, theme)
-    if shape == (2,):
+    if session.x.shape[1:] == (2,):
         return Plane(axes, session, title, theme)
     return Projection(axes, session, title, theme)
+
+
+def margins_of(session: Session) -> Margins:
+    """Room around the stage: for labels and the names of the classes, or for neither."""
+    if _are_images(session):
+        return (0.05, 0.05, 0.15, 0.27)
+    return (0.6, 0.72, 0.1, 0.27)
+
+
+def _are_images(session: Session) -> bool:
+    shape = session.x.shape[1:]
+    return len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))
 
 
 class Points:
