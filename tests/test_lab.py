@@ -668,8 +668,8 @@ def test_status_says_speed_cost_and_lag() -> None:
     lab.run(30)
     assert "steps/s" in lab._status.value
     assert "choosing" in lab._status.value
-    assert "losses are not used" in lab._status.value
+    assert "chooses without losses" in lab._status.value
     lab.run(1, events={30: {"strategy": "prioritized"}})
-    assert "16 steps later" in lab._status.value
+    assert "16 steps late" in lab._status.value
     press(lab, "Stop")
     assert "stopped" in lab._status.value

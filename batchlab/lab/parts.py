@@ -82,7 +82,7 @@ def status_of(session: Session, name: str) -> str:
         ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
         f"losses reach the sampler {FEEDBACK_LAG} steps late"
         if listens
-        else "losses are not used",
+        else "chooses without losses",
     ]
     for event in session.history.events[-1:]:
         change = html.escape(f"{event.name} = {event.value}")
