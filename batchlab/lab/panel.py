@@ -35,7 +35,7 @@ FRAMES_PER_SECOND = 12
 ALWAYS = ("strategy", "learning_rate", "speed", *DATA_SETTINGS)
 # Drawing gets this share of the time, or half of the time in which the training waits for its next
 # step if that is more: so a slow picture cannot starve the training.
-DRAWING_SHARE = 0.15
+DRAWING_SHARE = 0.12
 FIXED_DATA = (
     '<span title="Ready-made samplers know the data and the seed they were made for. Pass classes, '
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
@@ -697,7 +697,8 @@ class BatchLab:
         if self._controls.closed:
             state = "stopped; run the cell again for a new panel"
         names = ("A", "B") if self.b is not None else ("",)
-        self._past.max = max(self._sessions[self._shown_run].history.steps - 1, 0)
+        if self._opened["Batch microscope"].value:
+            self._past.max = max(self._sessions[self._shown_run].history.steps - 1, 0)
         lines = [status_of(session, name) for name, session in zip(names, self._sessions)]
         words = "<br>".join([f"<b>{state}</b> · {lines[0]}", *lines[1:]])
         # Two lines high at least: what is below must not jump when a change is added.

@@ -103,7 +103,7 @@ def _words(session: Session, name: str) -> str:
     if not history.steps:
         return f"{name}, not trained yet. Strategy: {session.strategy}. Press Play."
     rarest = int(np.bincount(session.labels).argmin())
-    share = history.class_mix(session.labels)[rarest]
+    share = history.visits[session.labels == rarest].sum() / history.visits.sum()
     return (
         f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
         f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "

@@ -182,7 +182,7 @@ class Recorder(RendererBase):
     def _paint(self, gc: GraphicsContextBase, face: Any) -> dict[str, Any]:
         """Colours and line of a path."""
         paint: dict[str, Any] = {}
-        if face is not None:
+        if face is not None and face[3:] != (0,):
             paint["fill"] = _css(face if len(face) == 4 else (*face, gc.get_alpha()))
         if gc.get_linewidth():
             _, dashes = gc.get_dashes()

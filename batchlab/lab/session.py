@@ -46,6 +46,9 @@ SCORE_EVERY = 25  # steps
 # and remembered for so many steps.
 CHANCES_UP_TO = 20_000
 CHANCES_KEPT = 20_000
+# The record of what was chosen goes back as far for batches of 32, so that a panel that is left
+# alone does not fill the memory.
+SAMPLES_KEPT = 32 * CHANCES_KEPT
 COMMON = ("batch_size", "seed", "drop_last")
 Events = Mapping[int, Mapping[str, Any] | Sequence[tuple[str, Any]]]
 STRATEGIES = {
@@ -289,7 +292,7 @@ class Session:
             if begun(sampler):  # its epoch goes on, as it does after a resume
                 sampler.load_state_dict(sampler.state_dict())
         self.strategy = next(iter(self.samplers))
-        self.history = History(len(self.x))
+        self.history = History(len(self.x), keep=SAMPLES_KEPT)
         self.scores: list[tuple[int, float]] = []
         self.validation_losses: list[tuple[int, float]] = []
         self.clock = dict.fromkeys(("choosing", "training", "drawing", "compiling"), 0.0)

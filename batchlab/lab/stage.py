@@ -70,7 +70,8 @@ class Points:
         if len(shown) < len(session.labels):
             across += f" · {len(shown)} of {len(session.labels)} samples drawn"
         tidy(axes, title, across, up, theme)
-        rings = {"s": 60, "facecolors": "none", "edgecolors": theme.ink, "linewidths": 1.1}
+        # Clear, not "none", which matplotlib draws ring by ring.
+        rings = {"s": 60, "facecolors": (0, 0, 0, 0), "edgecolors": theme.ink, "linewidths": 1.1}
         self._batch = axes.scatter([], [], label="batch", **rings)
         self._legend()
         self.moving: list[Artist] = [self._batch]
