@@ -11,10 +11,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.legend import Legend
+from matplotlib.spines import Spine
+from matplotlib.text import Text
 
 from batchlab import figures
-from batchlab.lab.recorder import Recording, recorded
+from batchlab.lab.recorder import Recorder, Recording
 from batchlab.samplers import Parameter
 from batchlab.style import THEMES
 
@@ -65,10 +70,11 @@ class Layers:
             for name, box in _boxes(split).items()
         }
         self._moving: list[Artist] = []
-        # What is drawn already: the pixels of all that stays, and for a page what each axes stays
-        # with, by name, and each artist that has not changed since.
+        # What is drawn already: the pixels of all that stays, and for a page each artist.
         self._frame: Any = None
-        self._recorded: dict[str | Artist, Recording] = {}
+        # By one recorder: matplotlib remembers for it how wide its words are.
+        self._recorder = Recorder(self.figure)
+        self._recorded: dict[Artist, Recording] = {}
 
     def settle(self, moving: Iterable[Artist]) -> None:
         """Say which artists move, in the order of drawing."""
@@ -76,11 +82,12 @@ class Layers:
         self._move(True)
 
     def outgrown(self, *names: str) -> None:
-        """These axes have to be drawn anew."""
+        """The limits of these axes are others; what lies in them has to be drawn anew."""
         self._frame = None
-        changed = [self.axes[name] for name in names]
-        for drawn in [*names, *(each for each in self._moving if each.axes in changed)]:
-            self._recorded.pop(drawn, None)
+        for name in names:
+            for artist in self.axes[name].get_children():
+                if not isinstance(artist, (Axis, Legend, Spine, Text)):  # "stale" if they change
+                    self._recorded.pop(artist, None)
 
     def update(self) -> None:
         """Bring everything up to the present."""
@@ -95,14 +102,16 @@ class Layers:
         """The picture as it is now, for a page: what stays for a while, and what moves."""
         with DRAWING:
             self.update()
-            for name in self.axes.keys() - self._recorded.keys():
-                self._recorded[name] = recorded(self.figure, self.axes[name])
-            for artist in self._moving:
-                if artist.stale or artist not in self._recorded:
-                    self._recorded[artist] = recorded(self.figure, artist)
-            page = recorded(self.figure, self.figure.patch)
-        frame = [page, *(self._recorded[name] for name in self.axes)]
-        return frame, [self._recorded[artist] for artist in self._moving]
+            frame = [self.figure.patch]
+            for axes in self.axes.values():
+                frame += _parts(axes)
+            self._recorded = {
+                artist: self._recorder.record(artist)
+                if artist.stale or artist not in self._recorded
+                else self._recorded[artist]
+                for artist in (*frame, *self._moving)
+            }
+        return tuple([self._recorded[part] for part in parts] for parts in (frame, self._moving))
 
     def png(self) -> bytes:
         """The picture as it is now, as a PNG file."""
@@ -111,9 +120,10 @@ class Layers:
             if self._frame is None:
                 self._canvas.draw()
                 self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
+                self._recorded.clear()  # nothing is "stale" any more
             self._canvas.restore_region(self._frame)
             for artist in self._moving:
-                artist.draw(self._canvas.get_renderer())  # which is then no longer "stale"
+                artist.draw(self._canvas.get_renderer())
                 self._recorded.pop(artist, None)
             return png_of(self._canvas)
 
@@ -131,6 +141,14 @@ class Layers:
     def _move(self, moving: bool) -> None:
         for artist in self._moving:
             artist.set_animated(moving)
+
+
+def _parts(axes: Axes) -> list[Artist]:
+    """What axes consist of, but for what moves, in the order of drawing."""
+    hidden = [] if axes.axison else [axes.patch, *axes.spines.values(), axes.xaxis, axes.yaxis]
+    hidden += [part for part in axes.get_children() if isinstance(part, Text) and not part.get_text()]
+    parts = [part for part in axes.get_children() if not (part.get_animated() or part in hidden)]
+    return sorted(parts, key=lambda part: (part is not axes.patch, part.get_zorder()))
 
 
 def _boxes(

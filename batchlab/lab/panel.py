@@ -30,12 +30,12 @@ from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.samplers import Parameter
 from batchlab.style import THEMES
 
-FRAMES_PER_SECOND = 12
+FRAMES_PER_SECOND, STATUS_PER_SECOND = 12, 3
 # Settings that every strategy has.
 ALWAYS = ("strategy", "learning_rate", "speed", *DATA_SETTINGS)
 # Drawing gets this share of the time, or half of the time in which the training waits for its next
 # step if that is more: so a slow picture cannot starve the training.
-DRAWING_SHARE = 0.12
+DRAWING_SHARE = 0.18
 FIXED_DATA = (
     '<span title="Ready-made samplers know the data and the seed they were made for. Pass classes, '
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
@@ -125,6 +125,7 @@ class BatchLab:
         self._sessions = [session] if versus is None else [session, session.twin(**versus)]
         self._shown_run = 0  # whose settings the sliders show
         self._screen, self._past_screen = Screen(), Screen()
+        self._status_due = 0.0  # on the clock of time.monotonic
         self._new_picture()
         self._controls = Controls()
         # Held while the session trains, draws or is reset; never by a widget callback.
@@ -693,6 +694,9 @@ class BatchLab:
         return time.monotonic() - began
 
     def _show_status(self) -> None:
+        if self._controls.playing and time.monotonic() < self._status_due:
+            return  # nobody reads numbers twelve times a second
+        self._status_due = time.monotonic() + 1 / STATUS_PER_SECOND
         state = "training" if self._controls.playing else "paused"
         if self._controls.closed:
             state = "stopped; run the cell again for a new panel"

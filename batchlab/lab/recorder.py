@@ -17,18 +17,7 @@ from matplotlib.path import Path
 from matplotlib.transforms import Affine2D, Transform
 from numpy.typing import NDArray
 
-Recording = dict[str, Any]  # what `recorded` returns
-
-
-def recorded(figure: Figure, artist: Artist) -> Recording:
-    """What drawing `artist` takes, for `canvas.js`: commands, and the numbers they refer to."""
-    recorder = Recorder(figure)
-    artist.draw(recorder)
-    return {
-        "commands": recorder.commands,
-        "numbers": np.concatenate([np.empty(0, np.float32), *recorder.numbers]).tobytes(),
-        "images": recorder.images,
-    }
+Recording = dict[str, Any]  # what `Recorder.record` returns
 
 
 class Recorder(RendererBase):
@@ -40,25 +29,25 @@ class Recorder(RendererBase):
     ----------
     figure : matplotlib.figure.Figure
         Whose size and resolution to use.
-
-    Attributes
-    ----------
-    commands : list of dict
-        What to do, one after the other. A list of two integers says where its numbers are.
-    numbers : list of ndarray of float32
-        Rows of x, y, and what `matplotlib.path.Path` calls a code; or of x and y.
-    images : list of bytes
-        Pixels, RGBA.
     """
 
     def __init__(self, figure: Figure) -> None:
         super().__init__()
         self.width, self.height = (int(side) for side in figure.bbox.size)
         self.dpi = figure.dpi
-        self.commands: list[dict[str, Any]] = []
-        self.numbers: list[NDArray[np.float32]] = []
-        self.images: list[bytes] = []
+        # What to do, one after the other; a list of two integers says where its numbers are.
+        self._commands: list[dict[str, Any]] = []
+        # Rows of x, y, and what `matplotlib.path.Path` calls a code; or of x and y.
+        self._rows_kept: list[NDArray[np.float32]] = []
+        self._images: list[bytes] = []  # RGBA
         self._count = 0
+
+    def record(self, artist: Artist) -> Recording:
+        """What drawing `artist` takes: commands, the numbers and the images they refer to."""
+        self._commands, self._rows_kept, self._images, self._count = [], [], [], 0
+        artist.draw(self)
+        numbers = np.concatenate([np.empty(0, np.float32), *self._rows_kept])
+        return {"commands": self._commands, "numbers": numbers.tobytes(), "images": self._images}
 
     def get_canvas_width_height(self) -> tuple[float, float]:
         return self.width, self.height
@@ -121,11 +110,11 @@ class Recorder(RendererBase):
             "image",
             gc,
             size=[width, height],
-            pixels=len(self.images),
+            pixels=len(self._images),
             matrix=[float(place[row, column]) for column in range(3) for row in range(2)],
             alpha=1.0 if transform is None else gc.get_alpha(),  # the pixels have it otherwise
         )
-        self.images.append(np.ascontiguousarray(im).tobytes())
+        self._images.append(np.ascontiguousarray(im).tobytes())
 
     def draw_text(
         self,
@@ -177,7 +166,7 @@ class Recorder(RendererBase):
         box = gc.get_clip_rectangle()
         clip = box and [box.x0, self.height - box.y1, box.width, box.height]
         command = {"kind": kind, "clip": clip, **what}
-        self.commands.append({name: value for name, value in command.items() if value is not None})
+        self._commands.append({name: value for name, value in command.items() if value is not None})
 
     def _paint(self, gc: GraphicsContextBase, face: Any) -> dict[str, Any]:
         """Colours and line of a path."""
@@ -214,7 +203,7 @@ class Recorder(RendererBase):
 
     def _numbers(self, rows: NDArray[Any]) -> list[int]:
         """Keep numbers; where they begin and end."""
-        self.numbers.append(np.asarray(rows, dtype=np.float32).ravel())
+        self._rows_kept.append(np.asarray(rows, dtype=np.float32).ravel())
         begin, self._count = self._count, self._count + rows.size
         return [begin, self._count]
 

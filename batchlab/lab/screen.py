@@ -25,7 +25,7 @@ class Canvas(anywidget.AnyWidget):
     words : str
         What is shown, for readers who cannot see it.
     frame, moving : list of dict
-        What stays for a while, and what is drawn into it: see `recorder.recorded`.
+        What stays for a while, and what is drawn into it: see `Recorder.record`.
     """
 
     _esm = Path(__file__).with_name("canvas.js")
