@@ -31,6 +31,18 @@ def test_needs_no_widgets() -> None:
     assert ran.stdout == "False\n"
 
 
+def test_a_long_run_forgets_its_oldest_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "SAMPLES_KEPT", 320)
+    session = make()
+    session.run(100)
+    kept = len(session.history.indices)
+    assert 10 <= kept <= 20  # batches of 32; the last one of an epoch is smaller
+    assert session.history.steps == len(session.curves["train loss"][1]) == 100
+    np.testing.assert_array_equal(session.batch(100 - kept), session.history.indices[0])
+    with pytest.raises(IndexError, match=f"there are {100 - kept} to 99"):
+        session.batch(99 - kept)
+
+
 def test_past_batches_can_be_looked_at() -> None:
     session = make()
     session.run(60, events={30: {"strategy": "class-balanced", "balance": 0.5}})

@@ -101,7 +101,7 @@ class Session:
     x, labels : ndarray of float32 (n, ...), ndarray of int64 (n,)
         The training data, as trained on: thinned, and with wrong labels.
     history : History
-        What was chosen so far, and every change.
+        What was chosen so far, at least the last 640 000 samples, and every change.
     scores : list of (int, float)
         Balanced accuracy by step.
     clock : dict of str to float
