@@ -725,8 +725,9 @@ class BatchLab:
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         self._show_picture()
-        words = self._picture.words()
-        own = {"text/plain": words, "image/png": self._picture.png()}
+        with self._busy:
+            words = self._picture.words()
+            own = {"text/plain": words, "image/png": self._picture.png()}
         bundle = {**self.widget._repr_mimebundle_(**options), **own}
         return bundle, {"image/png": {"alt": words}}
 
