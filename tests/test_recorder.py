@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from batchlab import Session, datasets
+from batchlab.lab.microscope import Microscope
 from batchlab.lab.picture import Picture
 from batchlab.lab.recorder import Recorder, Recording
 from batchlab.lab.screen import Screen
@@ -175,6 +176,25 @@ def test_what_lies_in_axes_with_new_limits_moves(session: Session) -> None:
     high = axes.bbox.height / axes.get_ylim()[1]
     np.testing.assert_allclose(heights, [bar.get_height() * high for bar in data], atol=1)
     assert before[0] != after[0]
+
+
+def test_moving_words_follow_new_limits() -> None:
+    data = datasets.moons(n=300, share=0.2)
+    session = Session(data.x_train, data.y_train)
+    session.run(1, {0: {"batch_size": 20}})
+    session.run(1, {1: {"batch_size": 10}})
+    glass = Microscope(session)
+    first = glass._names[0]
+    heights = []
+    for step in (0, 1):
+        glass.look_at(step)
+        glass.recording()
+        (command,) = glass._recorded[first]["commands"]
+        heights.append(command["place"][1])
+        first.set_text = lambda words: None  # as if the same sample came first again
+    top = glass.axes["chances"].bbox
+    rows = [0.6 / 20.0, 0.6 / 10.0]  # from the upper end of the axes, of 20 and of 10 rows
+    assert heights[1] - heights[0] == pytest.approx((rows[1] - rows[0]) * top.height, abs=1)
 
 
 @pytest.mark.parametrize("file", ["png", "svg"])

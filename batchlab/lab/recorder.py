@@ -1,6 +1,6 @@
 """What matplotlib draws, written down for a canvas in the page: see `canvas.js`, which draws it.
 
-A PNG of the same picture takes twice as long in the kernel, and the browser has to decode it. What
+A PNG of the same picture takes the kernel four times as long, and the browser has to decode it. What
 is written down are matplotlib's own calls, so a picture is described once, for files and for pages.
 """
 

@@ -1,6 +1,6 @@
 """The live panel in JupyterLab and a real Chromium, measured beside what it should reach.
 
-    python tests/benchmarks/live.py                      # eleven minutes, ten of them for memory
+    python tests/benchmarks/live.py                      # thirteen minutes, ten of them for memory
     python tests/benchmarks/live.py --memory-minutes 1
 
 The panel shows the 2-D stage with 1 000 points and trains its default network. Needs ``.[test]``
