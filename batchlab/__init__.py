@@ -1,6 +1,7 @@
 """Choose by hand which samples go into each training batch, and see what the choice does.
 
-The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
+The ground floor: ``parameters`` (what a setting is) and ``validation`` (is this array what it should
+be?). The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
 ``loaders`` (arrays), ``loops`` (training),
 ``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel),
 ``comparison`` (strategies against each other, fairly).

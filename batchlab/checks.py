@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.validation import check_labels, check_weights
+from batchlab.validation import check_labels, check_weights
 
 FALSE_ALARM = 1e-6  # of each statistical test, for a sampler without fault
 _LIMIT = 4.75  # the standard normal quantile that belongs to it

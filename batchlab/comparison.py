@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras
-from batchlab.samplers import Parameter
+from batchlab.parameters import Parameter
 
 Run = Callable[[keras.Model, int], Mapping[str, Any]]
 

@@ -11,8 +11,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, make_blobs, make_m
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.validation import check_labels
+from batchlab.parameters import Parameter
+from batchlab.validation import check_labels
 
 _SETTINGS = {
     setting.name: setting

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
-from batchlab.samplers.validation import check_indices
+from batchlab.validation import check_indices
 
 
 class Loader(keras.utils.PyDataset):

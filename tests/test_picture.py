@@ -15,8 +15,8 @@ from PIL import Image
 
 from batchlab import Session, datasets, figures
 from batchlab.lab import picture
-from batchlab.lab.microscope import Microscope
-from batchlab.lab.picture import Picture
+from batchlab.lab.drawing.microscope import Microscope
+from batchlab.lab.drawing.picture import Picture
 from batchlab.style import THEMES, class_colours, colour_of
 
 CHANGES = {10: {"strategy": "class-balanced"}, 20: {"learning_rate": 0.001}}

@@ -18,10 +18,10 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from batchlab import Session, datasets
-from batchlab.lab.microscope import Microscope
-from batchlab.lab.picture import Picture
-from batchlab.lab.recorder import Recorder, Recording
-from batchlab.lab.screen import Screen
+from batchlab.lab.drawing.microscope import Microscope
+from batchlab.lab.drawing.picture import Picture
+from batchlab.lab.drawing.recorder import Recorder, Recording
+from batchlab.lab.drawing.screen import Screen
 
 
 @pytest.fixture

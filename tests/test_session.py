@@ -24,7 +24,7 @@ def make(**options: Any) -> Session:
 
 def test_needs_no_widgets() -> None:
     code = (
-        "import sys; from batchlab import Session; import batchlab.lab.picture; "
+        "import sys; from batchlab import Session; import batchlab.lab.drawing.picture; "
         "print('ipywidgets' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,10 +1,9 @@
 """The live panel: change the strategy while the model trains.
 
 ``settings`` declares what may be changed, ``session`` trains and takes changes between batches,
-``recipe`` writes a run as Python, ``picture`` and ``microscope`` draw, in ``layers``, which
-``recorder`` writes down for a page. ``controls`` carries what sliders say from one thread to another,
-and ``panel`` is what a notebook shows, made of ``parts`` and of a ``screen`` for the picture;
-``cells`` knows which notebook cell it belongs to. Only these four need ipywidgets.
+``recipe`` writes a run as Python. ``panel`` is what a notebook shows, made of ``parts``; ``controls``
+carries what sliders say from one thread to another, and ``cells`` knows which notebook cell a panel
+belongs to. How it is drawn is in ``drawing``.
 """
 
 from typing import TYPE_CHECKING, Any

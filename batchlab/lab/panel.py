@@ -20,14 +20,14 @@ from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.lab import cells, recipe
 from batchlab.lab.controls import Controls
-from batchlab.lab.microscope import Microscope
+from batchlab.lab.drawing.microscope import Microscope
+from batchlab.lab.drawing.picture import Picture
+from batchlab.lab.drawing.screen import Screen
 from batchlab.lab.parts import SLIDERS, control_for, height, place, row, shower, status_of
-from batchlab.lab.picture import Picture
-from batchlab.lab.screen import Screen
 from batchlab.lab.session import FEEDBACK_LAG, Events, Session
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.samplers import Parameter
+from batchlab.parameters import Parameter
 from batchlab.style import THEMES
 
 FRAMES_PER_SECOND, STATUS_PER_SECOND = 12, 3

@@ -10,7 +10,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Session
-from batchlab.samplers import Parameter, Sampler
+from batchlab.parameters import Parameter
+from batchlab.samplers import Sampler
 
 SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 

@@ -19,8 +19,8 @@ import numpy as np
 import batchlab
 from batchlab.lab.session import COMMON, Events, Session, begun, small_network
 from batchlab.lab.settings import DATA_SETTINGS
-from batchlab.samplers.parameters import parameters_of
-from batchlab.samplers.state import fingerprint
+from batchlab.parameters import parameters_of
+from batchlab.samplers.draws.state import fingerprint
 
 FORMAT, VERSION = "batchlab run", 1
 # Arrays of a sampler's own, such as weights, are written out up to so many numbers.

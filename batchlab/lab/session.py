@@ -25,6 +25,7 @@ from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.step import check_ready, loss_per_sample
+from batchlab.parameters import parameters_of
 from batchlab.samplers import (
     ClassBalancedSampler,
     Parameter,
@@ -33,8 +34,7 @@ from batchlab.samplers import (
     SequentialSampler,
     StratifiedSampler,
 )
-from batchlab.samplers.parameters import parameters_of
-from batchlab.samplers.validation import check_labels
+from batchlab.validation import check_labels
 
 # Losses reach a sampler's update() exactly this many steps after their batch was drawn, however
 # many steps the compiled loop runs per call: so a replay sees what the live run saw.

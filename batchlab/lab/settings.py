@@ -9,7 +9,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from batchlab.samplers import Parameter
+from batchlab.parameters import Parameter
 
 # What a setting of these names changes is the data or the first weights: a run starts anew.
 DATA_SETTINGS = ("label_noise", "imbalance", "seed")

@@ -10,7 +10,7 @@ import numpy as np
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.noise import uniforms
-from batchlab.samplers.parameters import Parameter
+from batchlab.parameters import Parameter
 
 
 class Adversarial:

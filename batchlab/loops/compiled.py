@@ -18,7 +18,7 @@ from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build, loss_tracker
 from batchlab.samplers import Sampler
-from batchlab.samplers.validation import check_indices
+from batchlab.validation import check_indices
 
 # Samples and steps per call at most. A call costs about half a millisecond on the host, so that
 # 2048 steps make it negligible even where one takes 10 microseconds.

@@ -12,7 +12,7 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.noise import gumbel
 from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
-from batchlab.samplers.parameters import Parameter
+from batchlab.parameters import Parameter
 
 _SCORES = ("loss", "gradient_norm", "reducible_loss")
 _DRAWS = ("top", "percentile", "score")

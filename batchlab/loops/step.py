@@ -10,7 +10,7 @@ import numpy as np
 
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
-from batchlab.samplers.parameters import Parameter
+from batchlab.parameters import Parameter
 
 
 def check_ready(model: Any, epochs: int, owner: str) -> None:

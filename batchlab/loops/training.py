@@ -23,8 +23,8 @@ from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready
 from batchlab.loops.xla import use_xla
+from batchlab.parameters import Parameter
 from batchlab.samplers import Sampler
-from batchlab.samplers.parameters import Parameter
 
 _CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 

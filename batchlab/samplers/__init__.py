@@ -3,14 +3,13 @@
 This room knows NumPy and nothing else: a sampler can be read, tested and used without TensorFlow.
 """
 
+from batchlab.parameters import Parameter, Schedule, parameters_of
 from batchlab.samplers.balanced import ClassBalancedSampler
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.curriculum import CurriculumSampler
+from batchlab.samplers.draws.permutation import KeyedPermutation
 from batchlab.samplers.feedback import PrioritizedSampler, RankSampler
 from batchlab.samplers.mixture import MixtureSampler
-from batchlab.samplers.parameters import Parameter, parameters_of
-from batchlab.samplers.permutation import KeyedPermutation
-from batchlab.samplers.schedules import Schedule
 from batchlab.samplers.sharded import ShardedSampler
 from batchlab.samplers.stratified import MPerClassSampler, StratifiedSampler
 from batchlab.samplers.uniform import RandomSampler, SequentialSampler

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.state import check_fingerprint, fingerprint
-from batchlab.samplers.validation import check_labels
+from batchlab.samplers.draws.state import check_fingerprint, fingerprint
+from batchlab.validation import check_labels
 
 
 class ClassBalancedSampler(Sampler):

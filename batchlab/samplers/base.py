@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchlab.samplers.parameters import Parameter, parameters_of
-from batchlab.samplers.permutation import KeyedPermutation, scale, shuffled
-from batchlab.samplers.schedules import Schedule
+from batchlab.parameters import Parameter, Schedule, parameters_of
+from batchlab.samplers.draws.permutation import KeyedPermutation, scale, shuffled
 
 
 class Batches(Iterator[NDArray[np.int64]]):

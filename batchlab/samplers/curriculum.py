@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.parameters import SHAPES, Parameter, Schedule
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.permutation import shuffled
-from batchlab.samplers.schedules import SHAPES, Schedule
-from batchlab.samplers.state import decode_array, encode_array
-from batchlab.samplers.validation import check_finite, check_losses
+from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.state import decode_array, encode_array
+from batchlab.validation import check_finite, check_losses
 
 
 class _Pacing(Parameter):

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.parameters import Parameter, Schedule
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.schedules import Schedule
-from batchlab.samplers.state import decode_array, encode_array
-from batchlab.samplers.sumtree import SumTree
-from batchlab.samplers.validation import check_indices, check_losses
+from batchlab.samplers.draws.state import decode_array, encode_array
+from batchlab.samplers.draws.sumtree import SumTree
+from batchlab.validation import check_indices, check_losses
 
 _REPLAY = "Schaul et al. 2015, arXiv:1511.05952"
 

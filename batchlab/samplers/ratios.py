@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.validation import check_finite, check_ratios
+from batchlab.validation import check_finite, check_ratios
 
 
 class RatioParameter(Parameter):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from batchlab.parameters import Parameter, parameters_of
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter, parameters_of
 
 
 class ShardedSampler:

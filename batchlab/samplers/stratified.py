@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.decks import Decks
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.permutation import shuffled
+from batchlab.samplers.draws.decks import Decks
+from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.state import check_fingerprint, fingerprint
 from batchlab.samplers.ratios import RatioSampler, apportion
-from batchlab.samplers.state import check_fingerprint, fingerprint
-from batchlab.samplers.validation import check_labels, check_whole
+from batchlab.validation import check_labels, check_whole
 
 
 class _DeckState:

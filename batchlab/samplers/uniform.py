@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.parameters import Parameter
 
 
 class SequentialSampler(Sampler):

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.inversion import CumulativeTable
-from batchlab.samplers.parameters import Parameter
-from batchlab.samplers.state import (
+from batchlab.samplers.draws.inversion import CumulativeTable
+from batchlab.samplers.draws.state import (
     check_fingerprint,
     decode_array,
     encode_array,
     fingerprint,
 )
-from batchlab.samplers.validation import check_weights, check_whole
+from batchlab.validation import check_weights, check_whole
 
 
 class WeightedSampler(Sampler):

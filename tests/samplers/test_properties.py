@@ -18,8 +18,8 @@ from batchlab.samplers import (
     StratifiedSampler,
     WeightedSampler,
 )
+from batchlab.samplers.draws.state import decode_array, encode_array
 from batchlab.samplers.ratios import apportion
-from batchlab.samplers.state import decode_array, encode_array
 
 seeds = st.integers(0, 2**40)
 sizes = st.integers(1, 80)

@@ -24,9 +24,9 @@ from batchlab.samplers import (
     StratifiedSampler,
     WeightedSampler,
 )
-from batchlab.samplers.inversion import CumulativeTable
-from batchlab.samplers.permutation import scale
-from batchlab.samplers.sumtree import SumTree
+from batchlab.samplers.draws.inversion import CumulativeTable
+from batchlab.samplers.draws.permutation import scale
+from batchlab.samplers.draws.sumtree import SumTree
 from tests.samplers.strategies import KeyedSampler, losses_of
 
 RARE = 1e-4  # the p-value below which a chi-square test fails; seeds are fixed

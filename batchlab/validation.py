@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchlab.samplers.parameters import Parameter
+from batchlab.parameters import Parameter
 
 
 def check_finite(

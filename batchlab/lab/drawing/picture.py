@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from batchlab.lab.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
+from batchlab.lab.drawing.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.stage import make_stage, margins_of
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the

@@ -8,7 +8,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from batchlab.lab.layers import Layers
+from batchlab.lab.drawing.layers import Layers
 
 
 class Canvas(anywidget.AnyWidget):

@@ -18,8 +18,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from batchlab import figures
-from batchlab.lab.recorder import Recorder, Recording
-from batchlab.samplers import Parameter
+from batchlab.lab.drawing.recorder import Recorder, Recording
+from batchlab.parameters import Parameter
 from batchlab.style import THEMES
 
 # Parts side by side with their sizes; those of a part below each other, and so on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.samplers.permutation import shuffled
+from batchlab.samplers.draws.permutation import shuffled
 
 
 class Decks:

@@ -11,11 +11,11 @@ from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
-from batchlab.lab.charts import LOSS_EDGES
-from batchlab.lab.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.charts import LOSS_EDGES
+from batchlab.lab.drawing.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
 from batchlab.lab.settings import DATA_SETTINGS
-from batchlab.lab.stage import largest_first, make_stage, margins_of
 from batchlab.style import class_colours, tidy
 
 MOST_ROWS = 24  # samples in the table
