@@ -19,8 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab import __main__ as cli
-from batchlab import __version__
+from batchlab import __main__ as cli, __version__
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOK = cli.FIRST_NOTEBOOK

@@ -6,7 +6,9 @@ carries what sliders say from one thread to another, and ``cells`` knows which n
 belongs to. How it is drawn is in ``drawing``.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 from batchlab.lab.session import Session
 
@@ -14,11 +16,5 @@ if TYPE_CHECKING:
     from batchlab.lab.panel import BatchLab
 
 __all__ = ["BatchLab", "Session"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "BatchLab":
-        from batchlab.lab.panel import BatchLab
-
-        return BatchLab
-    raise AttributeError(f"module 'batchlab.lab' has no attribute {name!r}")
+# A session must not import widgets.
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"panel": ["BatchLab"]})
