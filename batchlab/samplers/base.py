@@ -52,7 +52,7 @@ class Sampler(Epochs):
     --------
     A sampler that prefers recent samples, with a slider of its own:
 
-    >>> from batchlab.samplers import Parameter, Sampler
+    >>> from batchlab.samplers import Parameter, Sampler, Schedule
     >>> class RecentSampler(Sampler):
     ...     power = Parameter(2.0, "how strongly to prefer the end", low=1, high=8)
     ...     def draw(self, size):
