@@ -24,7 +24,6 @@ from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready
 from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter
-from batchlab.samplers import Sampler
 
 _CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 
@@ -132,7 +131,7 @@ def train(
     history = History(loader.n) if history is None else history
     checkpoints = Checkpoints(checkpoint, checkpoint_every, model, loader, history)
     hooks = Hooks(callbacks, model, history, verbose, epochs, len(loader))
-    listening = _listens(loader.sampler)
+    listening = loader.listens
     fixed_size = 1 if hooks.every_batch else steps_per_call
     steps = CompiledSteps(
         model,
@@ -230,8 +229,8 @@ class _Run:
         sampler, done = self.loader.sampler, self.history.epoch_steps
         if done >= len(sampler):  # saved after the last batch, before the epoch was closed
             return iter(())
-        if done and hasattr(sampler, "load_state_dict"):
-            sampler.load_state_dict(sampler.state_dict())  # so that iter() goes on with the epoch
+        if done and hasattr(sampler, "continue_epoch"):
+            sampler.continue_epoch()
         return iter(sampler)
 
     def _blocks(
@@ -240,7 +239,7 @@ class _Run:
         drawn = self.history.steps
         # After Ctrl-C nothing more is drawn, and what was drawn is trained on.
         while not interrupt.pressed:
-            some = _matrices(batches, self.lag or self.size)
+            some = _matrices(self.loader.sampler, batches, self.lag or self.size)
             groups = list(self.steps.groups(some))
             if not groups:
                 return
@@ -307,19 +306,13 @@ class _Run:
         )
 
 
-def _listens(sampler: Any) -> bool:
-    """Whether feedback can change what the sampler draws."""
-    own = getattr(type(sampler), "update", None)
-    return own is not None and own is not Sampler.update
-
-
-def _matrices(batches: Iterator[Any], count: int) -> Iterator[NDArray[np.int64]]:
-    """The next `count` batches, each as a matrix, or together as far as they are drawn already."""
-    ahead = getattr(batches, "ahead", None)  # iterators of others' samplers have none
+def _matrices(sampler: Any, batches: Iterator[Any], count: int) -> Iterator[NDArray[np.int64]]:
+    """The next `count` batches, each as a matrix, or together as far as the sampler gives many."""
+    ahead = getattr(sampler, "batches_ahead", None)  # others' samplers have none
     while count > 0 and (batch := next(batches, None)) is not None:
         yield np.asarray(batch)[np.newaxis]
         count -= 1
-        if ahead is not None and (matrix := ahead(count)).size:
+        while ahead is not None and count > 0 and (matrix := ahead(count)).size:
             yield matrix
             count -= len(matrix)
 
