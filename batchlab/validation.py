@@ -23,9 +23,10 @@ def as_array(
     holds: str = "one number per sample",
     length: int | None = None,
     axes: tuple[int, ...] = (1,),
+    least: int = 1,
     mend: str = "Pass a one-dimensional array that is not empty.",
 ) -> NDArray[Any]:
-    """`values` as an array of numbers or strings that is not empty; not copied if it is one.
+    """`values` as an array of numbers or strings; not copied if it is one.
 
     Lists, tensors and pandas columns are read, by position, whatever an index says; a column of
     dtype object becomes what it holds. What would be lost on the way (a mask, ``None``) is refused.
@@ -40,6 +41,8 @@ def as_array(
         How many entries it must have.
     axes : tuple of int
         How many axes it may have.
+    least : int, default 1
+        How many entries it has at least: an empty array is usually a mistake.
     mend : str
         What to do about a wrong shape.
 
@@ -49,14 +52,14 @@ def as_array(
         If it cannot be read, holds something else, or has another shape.
     """
     array = values if type(values) is np.ndarray else _read(values, owner, name, holds)
-    if array.ndim not in axes or array.size == 0:
+    if array.ndim not in axes or array.size < least:
         raise ValueError(f"{owner}: {name} must hold {holds}, got shape {array.shape}. {mend}")
     if length is not None and len(array) != length:
         raise ValueError(
             f"{owner}: {name} must have one entry for each of the {length} samples, got "
             f"{len(array)}."
         )
-    if array.dtype.kind in "OT":
+    if array.dtype.kind in "OT" and array.size:
         array = _without_objects(array, owner, name)
     if array.dtype.kind not in "biufUS":
         raise TypeError(f"{owner}: {name} must hold {holds}, got dtype {array.dtype}.")
@@ -113,14 +116,19 @@ def _without_objects(array: NDArray[Any], owner: str, name: str) -> NDArray[Any]
     return array.astype(dtype)
 
 
+def as_numbers(values: ArrayLike, owner: str, name: str, **options: Any) -> NDArray[np.float64]:
+    """A private float64 copy of `values`; see :func:`as_array` for the options."""
+    array = as_array(values, owner, name, **options)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{owner}: {name} must be numbers, got dtype {array.dtype}.")
+    return array.astype(np.float64)
+
+
 def check_finite(
     values: ArrayLike, owner: str, name: str, *, length: int | None = None, mend: str = ""
 ) -> NDArray[np.float64]:
     """A private float64 copy of `values`, shape (n,), all finite; n must be `length` if given."""
-    array = as_array(values, owner, name, length=length)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{owner}: {name} must be numbers, got dtype {array.dtype}.")
-    array = array.astype(np.float64)
+    array = as_numbers(values, owner, name, length=length)
     if not (np.isfinite(array.min()) and np.isfinite(array.max())):  # NaN passes through both
         _refuse(array, ~np.isfinite(array), owner, name, "must be finite", mend)
     return array
@@ -229,8 +237,8 @@ def check_indices(
     array = as_array(indices, owner, "indices", holds="whole numbers, one per sample", axes=axes)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{owner}: indices must be whole numbers, got dtype {array.dtype}.")
-    if array.min() < 0 or array.max() >= n:
-        wrong = (array < 0) | (array >= n)
+    wrong = (array < 0) | (array >= n)
+    if wrong.any():
         first = int(wrong.argmax())
         raise IndexError(
             f"{owner}: index {array.flat[first]} at position {first} of the batch is out of range "
