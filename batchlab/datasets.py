@@ -19,7 +19,7 @@ _SETTINGS = {
     for setting in (
         Parameter(20.0, low=1, high=100, name="imbalance"),
         Parameter(1.0, low=1, name="ratio"),
-        Parameter(1000, low=20, name="n"),
+        Parameter(1000, low=20, high=10**8, name="n"),
         Parameter(0.1, low=0.005, high=0.5, name="share"),
         Parameter(0.2, low=0, name="noise"),
         Parameter(4, low=2, name="centers"),
@@ -130,7 +130,7 @@ def moons(n: int = 1000, noise: float = 0.2, share: float = 0.1, seed: int = 0) 
     Parameters
     ----------
     n : int, default 1000
-        Number of samples, training and test together.
+        Number of samples, training and test together; from 20 to 10⁸.
     noise : float, default 0.2
         Standard deviation of the points around the half circles.
     share : float, default 0.1
@@ -155,7 +155,7 @@ def blobs(n: int = 1000, centers: int = 4, spread: float = 1.5, seed: int = 0) -
     Parameters
     ----------
     n : int, default 1000
-        Number of samples, training and test together.
+        Number of samples, training and test together; from 20 to 10⁸.
     centers : int, default 4
         Number of clouds, one class each.
     spread : float, default 1.5
@@ -185,7 +185,7 @@ def rare_events(n: int = 4000, share: float = 0.02, seed: int = 0) -> Dataset:
     Parameters
     ----------
     n : int, default 4000
-        Number of samples, training and test together.
+        Number of samples, training and test together; from 20 to 10⁸.
     share : float, default 0.02
         Share of rare events among the samples, from 0.005 to 0.5.
     seed : int, default 0
@@ -237,7 +237,7 @@ def imbalanced(y: ArrayLike, ratio: float, seed: int = 0) -> NDArray[np.int64]:
     [100, 20, 4]
     """
     _check("imbalanced", ratio=ratio, seed=seed)
-    _, codes = check_labels(y, "imbalanced")
+    _, codes = check_labels(y, "imbalanced", "y")
     counts = np.bincount(codes)
     allowed = np.empty_like(counts)
     allowed[np.argsort(-counts, kind="stable")] = _profile(counts.max(), ratio, counts.size)
@@ -272,7 +272,7 @@ def with_label_noise(y: ArrayLike, share: float, seed: int = 0) -> NDArray[Any]:
     """
     Parameter(0.0, low=0, high=1, name="share").check(share, "with_label_noise")
     _check("with_label_noise", seed=seed)
-    classes, codes = check_labels(y, "with_label_noise")
+    classes, codes = check_labels(y, "with_label_noise", "y")
     if share and classes.size < 2:
         raise ValueError("with_label_noise: y has one class only, so that no label can be wrong.")
     rng = np.random.default_rng(seed)

@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.history import History
+from batchlab.parameters import Parameter, shown
 from batchlab.style import (
     BLUE,
     CHOSEN,
@@ -24,8 +25,10 @@ from batchlab.style import (
     Theme,
     class_colours,
     colours_of,
+    literal,
     tidy,
 )
+from batchlab.validation import as_array, as_numbers
 
 # Notebooks take the colours for their own figures from here, where the other figures are.
 __all__ = [
@@ -65,6 +68,11 @@ class Figure(matplotlib.figure.Figure):
     """
 
     def __init__(self, width: float = 8.0, height: float = 3.0, alt: str = "") -> None:
+        size = {"width": width, "height": height}
+        width, height = (
+            Parameter(1.0, low=0.1, high=500, name=name).check(inches, "Figure")
+            for name, inches in size.items()
+        )
         super().__init__(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
         self.alt = alt
 
@@ -74,9 +82,53 @@ class Figure(matplotlib.figure.Figure):
         return {"image/png": png.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
+def _named(things: Any, owner: str, name: str, needs: str = "") -> dict[Any, Any]:
+    """A dict from names to what is drawn: not empty, and all with the attribute `needs`."""
+    if not isinstance(things, Mapping) or not things:
+        raise TypeError(
+            f"{owner}: {name} must be a dict by name that is not empty, got {shown(things)}."
+        )
+    for key, thing in things.items():
+        if needs and not hasattr(thing, needs):
+            raise TypeError(f"{owner}: {name}[{key!r}] must be a History, got {shown(thing)}.")
+    return dict(things)
+
+
+def _class_names(classes: Any, owner: str) -> list[str]:
+    try:
+        names = [] if isinstance(classes, str) else list(map(literal, classes))
+    except TypeError:  # nothing to go through
+        names = []
+    if not names:
+        raise TypeError(
+            f"{owner}: classes must be a list with the names of the classes, got {shown(classes)}."
+        )
+    return names
+
+
+def _class_numbers(values: ArrayLike, classes: list[str], owner: str, name: str) -> NDArray[Any]:
+    mend = f"Of probabilities pass {name}.argmax(axis=1)."
+    array = as_array(values, owner, name, holds="one class number per sample", mend=mend)
+    if array.dtype.kind not in "biu":
+        raise TypeError(f"{owner}: {name} must be class numbers, got dtype {array.dtype}. {mend}")
+    wrong = (array < 0) | (array >= len(classes))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"{owner}: {name} must be class numbers from 0 to {len(classes) - 1}, as there are "
+            f"{len(classes)} classes, but {name}[{first}] is {array[first]}."
+        )
+    return array.astype(np.int64, copy=False)
+
+
+_CURVES = "Curves, (seeds, points), need points=; single numbers, (seeds,), do without."
+_PLANE = "Choose two columns: x[:, [0, 1]]."
+
+
 def smooth(values: ArrayLike, window: int) -> NDArray[np.float64]:
     """Mean of each value and the up to `window - 1` before it; float64, same length."""
-    sums = np.cumsum(np.asarray(values, dtype=np.float64))
+    window = Parameter(1, low=1, name="window").check(window, "figures.smooth")
+    sums = np.cumsum(as_numbers(values, "figures.smooth", "values", least=0))
     counts = np.minimum(np.arange(1, sums.size + 1), window)
     sums[window:] = sums[window:] - sums[:-window]
     return sums / counts
@@ -97,12 +149,24 @@ def learning_curves(
     title : str
         What is compared.
     """
+    owner = "figures.learning_curves"
+    histories = _named(histories, owner, "histories", "history")
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
+        raise TypeError(f"{owner}: metrics must be a list of names, got {shown(metrics)}.")
+    for name, history in histories.items():
+        for metric in metrics:
+            if metric not in history.history:
+                raise ValueError(
+                    f"{owner}: metrics asks for {metric!r}, but {name!r} has recorded "
+                    f"{list(history.history)}."
+                )
     figure = Figure(4.0 * len(metrics), 3.0)
     words = []
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics):
         for colour, (name, history) in zip(colours_of(histories), histories.items()):
-            values = history.history[metric]
-            axes.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, marker=".")
+            values = as_numbers(history.history[metric], owner, f"{metric!r} of {name!r}")
+            steps = np.arange(1, len(values) + 1)
+            axes.plot(steps, values, color=colour, label=literal(name), marker=".")
             words.append(f"{name}: {metric} {values[0]:.1f} to {values[-1]:.1f}")
         tidy(axes, title, "epoch", metric.replace("_", " "))
     axes.legend(frameon=False, fontsize=8)
@@ -124,25 +188,38 @@ def class_mix(
     title : str
         What is compared.
     """
+    owner = "figures.class_mix"
+    names = _class_names(classes, owner)
+    mixes = {
+        name: as_numbers(shares, owner, f"mixes[{name!r}]", holds="one share per class")
+        for name, shares in _named(mixes, owner, "mixes").items()
+    }
+    for name, shares in mixes.items():
+        if len(shares) != len(names):
+            raise ValueError(
+                f"{owner}: mixes[{name!r}] has {len(shares)} shares, but there are {len(names)} "
+                "classes. Give one share per class."
+            )
     figure = Figure(8.0, 3.0)
     axes = figure.subplots()
     width = 0.8 / len(mixes)
     colours = [DATA, *colours_of(list(mixes)[1:])]
     for number, (colour, (name, shares)) in enumerate(zip(colours, mixes.items())):
         left = np.arange(len(classes)) - 0.4 + width * number
-        axes.bar(left, shares, width * 0.95, align="edge", color=colour, label=name)
-    axes.set_xticks(range(len(classes)), classes)
+        axes.bar(left, shares, width * 0.95, align="edge", color=colour, label=literal(name))
+    axes.set_xticks(range(len(names)), names)
     tidy(axes, title, "class", "share of the samples")
     axes.legend(frameon=False, fontsize=8)
     rarest = int(np.argmin(next(iter(mixes.values()))))
     figure.alt = f"{title}. Share of class {classes[rarest]}: " + ", ".join(
-        f"{name} {np.asarray(shares)[rarest]:.0%}" for name, shares in mixes.items()
+        f"{name} {shares[rarest]:.0%}" for name, shares in mixes.items()
     )
     return figure
 
 
 def visits(histories: Mapping[str, History], title: str = "Visits per sample") -> Figure:
     """How many samples were chosen how often, for one or more runs."""
+    histories = _named(histories, "figures.visits", "histories", "visits")
     figure = Figure(4.0 * len(histories), 3.0)
     words = []
     most = max(int(history.visits.max()) for history in histories.values())
@@ -161,9 +238,18 @@ def confusion(
     """Confusion matrix in counts, every row a true class, shaded by its share of the row."""
     from sklearn.metrics import confusion_matrix
 
-    matrix = confusion_matrix(y_true, y_pred, labels=range(len(classes)))
+    owner = "figures.confusion"
+    names = _class_names(classes, owner)
+    true = _class_numbers(y_true, names, owner, "y_true")
+    predicted = _class_numbers(y_pred, names, owner, "y_pred")
+    if true.size != predicted.size:
+        raise ValueError(
+            f"{owner}: y_true and y_pred must have one entry per sample each, got {true.size} and "
+            f"{predicted.size}."
+        )
+    matrix = confusion_matrix(true, predicted, labels=range(len(names)))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.32 * len(classes)
+    side = 2.2 + 0.32 * len(names)
     figure = Figure(side, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -171,8 +257,8 @@ def confusion(
         colour = "white" if shares[row, column] > 0.5 else INK
         text = str(matrix[row, column])
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names)
     tidy(axes, title, "predicted", "true")
     recalls = np.diag(shares)
     figure.alt = (
@@ -186,20 +272,34 @@ def scatter(
     axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT
 ) -> None:
     """The samples of 2-D data as points, rarer classes on top and larger."""
-    points, labels = np.asarray(x), np.asarray(y)
-    counts = np.bincount(labels, minlength=len(classes))
-    colours = class_colours(len(classes), theme)
+    owner = "figures.scatter"
+    names = _class_names(classes, owner)
+    points = as_numbers(x, owner, "x", axes=(2,), holds="two numbers per sample", mend=_PLANE)
+    labels = _class_numbers(y, names, owner, "y")
+    if points.shape != (len(labels), 2):
+        raise ValueError(
+            f"{owner}: x must hold two numbers per sample, shape ({len(labels)}, 2) as y has "
+            f"{len(labels)} samples, got {points.shape}. {_PLANE}"
+        )
+    if not np.isfinite(points).all():
+        first = np.argwhere(~np.isfinite(points))[0]
+        raise ValueError(
+            f"{owner}: x must be finite, but x{first.tolist()} is {points[tuple(first)]}."
+        )
+    counts = np.bincount(labels, minlength=len(names))
+    colours = class_colours(len(names), theme)
     edge = {"linewidths": 0.3, "edgecolors": theme.edge}
     for number in np.argsort(-counts):
         members = points[labels == number]
         size = 6 if counts[number] == counts.max() else 12
-        axes.scatter(*members.T, s=size, color=colours[number], label=classes[number], **edge)
+        axes.scatter(*members.T, s=size, color=colours[number], label=names[number], **edge)
     axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)
     axes.set_ylim(points[:, 1].min() - 0.3, points[:, 1].max() + 0.3)
 
 
 def grid_of(axes: Axes, resolution: int = 60) -> NDArray[np.float32]:
     """The points of a square grid over `axes`, float32 (resolution ** 2, 2), row by row."""
+    Parameter(60, low=2, name="resolution").check(resolution, "figures.grid_of")
     across = np.linspace(*axes.get_xlim(), resolution)
     up = np.linspace(*axes.get_ylim(), resolution)
     return np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -217,6 +317,7 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
     theme : Theme
         What page it is drawn for.
     """
+    values = surface_values(outputs)
     classes = outputs.shape[1]
     shades = LinearSegmentedColormap.from_list("surface", [BLUE, theme.background, ORANGE])
     options: dict[str, Any] = {"cmap": shades, "vmin": 0, "vmax": 1}
@@ -225,7 +326,7 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
         options = {"cmap": colours, "vmin": 0, "vmax": classes - 1}
     extent = (*axes.get_xlim(), *axes.get_ylim())
     return axes.imshow(
-        surface_values(outputs),
+        values,
         extent=extent,
         origin="lower",
         aspect="auto",
@@ -238,7 +339,12 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
 
 def surface_values(outputs: NDArray[Any]) -> NDArray[Any]:
     """What `surface` colours by: the chance of class 1, or of several classes the likeliest."""
-    side = round(len(outputs) ** 0.5)
+    side = round(len(outputs) ** 0.5) if np.ndim(outputs) == 2 else 0
+    if side == 0 or side**2 != len(outputs):
+        raise ValueError(
+            "figures.surface: outputs must be what a model says on grid_of(axes), shape "
+            f"(resolution ** 2, 1 or classes), got {np.shape(outputs)}."
+        )
     values = outputs[:, -1] if outputs.shape[1] <= 2 else outputs.argmax(axis=1)
     return values.reshape(side, side)
 
@@ -261,6 +367,11 @@ def decision_surface(
     title : str
         Which model this is.
     """
+    if not callable(predict):
+        raise TypeError(
+            "figures.decision_surface: predict must be a function of inputs, e.g. model.predict, "
+            f"got {shown(predict)}."
+        )
     figure = Figure(5.0, 3.8, alt=f"Decision surface. {title}")
     axes = figure.subplots()
     scatter(axes, x, y, classes)
@@ -297,19 +408,33 @@ def comparison(
     alt : str
         What is seen, in words; "what it shows" is said already.
     """
+    owner = "figures.comparison"
+    shape: dict[str, Any] = {"axes": (1 if points is None else 2,), "mend": _CURVES}
+    values = {
+        name: as_numbers(runs, owner, f"values[{name!r}]", holds="one number per seed", **shape)
+        for name, runs in _named(values, owner, "values").items()
+    }
+    if points is not None:
+        points = as_numbers(points, owner, "points", holds="where the curves were measured")
+        for name, runs in values.items():
+            if runs.shape[1] != len(points):
+                raise ValueError(
+                    f"{owner}: values[{name!r}] has {runs.shape[1]} points a seed, but points has "
+                    f"{len(points)}."
+                )
     figure = Figure(8.0, 3.2)
     axes = figure.subplots()
     for place, (colour, (name, runs)) in enumerate(zip(colours_of(values), values.items())):
         if points is not None:
             axes.fill_between(points, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.15)
-            axes.plot(points, runs.mean(axis=0), color=colour, label=name)
+            axes.plot(points, runs.mean(axis=0), color=colour, label=literal(name))
             continue
         spread = np.linspace(-0.12, 0.12, len(runs))
         axes.scatter(place + spread, runs, s=22, color=colour, edgecolors="white", linewidths=0.5)
         axes.plot([place - 0.28, place + 0.28], [runs.mean()] * 2, color=colour, linewidth=2.5)
     seeds = len(next(iter(values.values())))
     if points is None:
-        axes.set_xticks(range(len(values)), values)
+        axes.set_xticks(range(len(values)), list(map(literal, values)))
         tidy(axes, title, "strategy", ylabel)
         drawn = f"one dot for each of {seeds} seeds, a line at their mean"
     else:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from batchlab.parameters import Parameter, shown
+from batchlab.validation import as_array, check_indices
+
+_SCORES = ("loss", "first_learnt", "forgetting")
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,9 @@ class History:
 
     Attributes
     ----------
-    history : dict of str to list of float
-        One value per epoch, by name, as in Keras.
+    history : dict of str to list
+        One value per epoch, by name, as in Keras: a float, or nested lists where a metric is an
+        array.
     epoch : list of int
         The numbers of the finished epochs.
     epoch_steps : int
@@ -58,6 +66,11 @@ class History:
         How many samples were only scored, to choose among them (:class:`PoolSelection`): each cost
         a forward pass beside the training itself.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` or `keep` is no whole number above 0.
+
     Examples
     --------
     >>> history = History(n=4)
@@ -70,9 +83,9 @@ class History:
     """
 
     def __init__(self, n: int, keep: int = 20_000_000) -> None:
-        self.n = n
-        self.keep = keep
-        self.history: dict[str, list[float]] = {}
+        self.n = Parameter(1, low=1, high=2**62, name="n").check(n, "History")
+        self.keep = Parameter(1, low=1, name="keep").check(keep, "History")
+        self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.epoch_steps = 0
         self.params: dict[str, Any] = {}
@@ -95,13 +108,25 @@ class History:
             The samples of the batch.
         losses : array_like of float, of the same shape, optional
             Their losses, before the step was taken. Unknown ones are kept as NaN.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an index is not of the data, or the losses do not fit; nothing is recorded then.
         """
-        chosen = np.atleast_2d(np.asarray(indices))
+        chosen = np.atleast_2d(check_indices(indices, self.n, "History.record", axes=(1, 2)))
         steps, batch = chosen.shape
         if losses is None:
             known = np.full(chosen.shape, np.nan, dtype=np.float32)
         else:
-            known = np.asarray(losses, dtype=np.float32).reshape(chosen.shape)
+            known = np.atleast_2d(as_array(losses, "History.record", "losses", axes=(1, 2)))
+            if known.shape != chosen.shape or known.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"History.record: losses must hold one number per index, shape {chosen.shape}, "
+                    f"got shape {known.shape} and dtype {known.dtype}."
+                )
+            with np.errstate(over="ignore"):  # beyond float32 is infinite
+                known = known.astype(np.float32, copy=False)
         start = len(self._indices)
         self._indices.extend(chosen.reshape(-1))
         self._losses.extend(known.reshape(-1))
@@ -123,15 +148,20 @@ class History:
         self._ends.values[:] -= cut
 
     def record_event(self, name: str, value: Any) -> None:
-        """Note that `name` has been `value` since the step that comes next."""
+        """Note that the setting `name` has been `value` since the step that comes next."""
+        if not isinstance(name, str):
+            raise TypeError(f"History.record_event: name must be a string, got {shown(name)}.")
         self.events.append(Event(self.steps, name, value))
 
     def end_epoch(self, logs: dict[str, Any]) -> None:
-        """Close an epoch with its metrics, one number per name."""
+        """Close an epoch with its metrics by name: numbers, arrays, or what callbacks put there."""
+        if not isinstance(logs, dict):
+            raise TypeError(f"History.end_epoch: logs must be a dict, got {shown(logs)}.")
+        plain = {name: _plain(value) for name, value in logs.items()}
         self.epoch.append(len(self.epoch))
         self.epoch_steps = 0
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+        for name, value in plain.items():
+            self.history.setdefault(name, []).append(value)
 
     @property
     def indices(self) -> Sequence[NDArray[np.int32]]:
@@ -161,19 +191,102 @@ class History:
         labels : array_like of int, shape (n,)
             Class numbers from 0.
         last : int, optional
-            Count only that many of the most recent steps.
+            Count only that many of the most recent steps, of those that are kept; by default all
+            since the first step.
 
         Returns
         -------
         ndarray of float64, shape (classes,)
             Adds up to 1; all zero before the first step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `labels` are no class numbers of all samples, or `last` is not 1 or more.
         """
-        classes = np.asarray(labels)
-        ends = self._ends.values
-        start = int(ends[-last - 1]) if last and last < len(ends) else 0
-        chosen = self._indices.values[start:]
-        counts = np.bincount(classes[chosen], minlength=classes.max() + 1)
-        return counts / max(chosen.size, 1)
+        owner = "History.class_mix"
+        classes = as_array(labels, owner, "labels", holds="class numbers", length=self.n)
+        if classes.dtype.kind not in "biu" or classes.min() < 0:
+            raise TypeError(
+                f"{owner}: labels must be class numbers from 0, got dtype {classes.dtype} from "
+                f"{classes.min()}. Number them: np.unique(labels, return_inverse=True)[1]."
+            )
+        classes = classes.astype(np.int64, copy=False)
+        if last is None:
+            counts = np.bincount(classes, weights=self.visits)
+        else:
+            last = Parameter(1, low=1, name="last").check(last, owner)
+            ends = self._ends.values
+            start = int(ends[-last - 1]) if last < len(ends) else 0
+            chosen = self._indices.values[start:]
+            counts = np.bincount(classes[chosen], minlength=classes.max() + 1)
+        return counts / max(counts.sum(), 1)
+
+    def difficulty(
+        self, by: str = "loss", learnt_below: float = math.log(2)
+    ) -> NDArray[np.float64]:
+        """How hard every sample was in this run: what a :class:`CurriculumSampler` starts from.
+
+        A sample counts as learnt while its loss is below `learnt_below`. For a cross-entropy the
+        default says that the true class had more than half of the probability.
+
+        Parameters
+        ----------
+        by : {"loss", "first_learnt", "forgetting"}, default "loss"
+            The mean of a sample's losses; how often it was trained on before it was first learnt;
+            how often it was learnt and then, the next time it came, no longer (forgetting events,
+            Toneva et al., 2018, arXiv:1812.05159). Samples that were never learnt are harder than
+            all others: by "first_learnt" they have the most visits of any sample, by "forgetting"
+            one event more than any, as the paper sorts them last.
+        learnt_below : float, default ln 2
+            Not used for "loss".
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Higher is harder. From the kept steps.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is wrong, or a sample has no recorded loss that is finite.
+
+        Examples
+        --------
+        >>> history = History(n=2)
+        >>> for losses in ([0.9, 0.9], [0.3, 0.8], [0.8, 0.1]):
+        ...     history.record([0, 1], losses)
+        >>> history.difficulty("first_learnt").tolist(), history.difficulty("forgetting").tolist()
+        ([1.0, 2.0], [1.0, 0.0])
+        """
+        owner = "History.difficulty"
+        by = Parameter("loss", choices=_SCORES, name="by").check(by, owner)
+        learnt_below = Parameter(0.0, name="learnt_below").check(learnt_below, owner)
+        losses = self._losses.values  # read first, as indices are written first
+        known = np.isfinite(losses)
+        samples, losses = self._indices.values[: losses.size][known], losses[known]
+        counts = np.bincount(samples, minlength=self.n)
+        if not counts.all():
+            raise ValueError(
+                f"{owner}: sample {int(counts.argmin())} has no recorded loss "
+                f"({int((counts == 0).sum())} of {self.n} have none). Record a run that trains on "
+                "all of them, or take sample_losses."
+            )
+        if by == "loss":
+            return np.bincount(samples, weights=losses) / counts
+        # Sample after sample, each in the order of time.
+        order = np.argsort(samples, kind="stable")
+        samples, learnt = samples[order], losses[order] < learnt_below
+        if by == "first_learnt":
+            starts = np.cumsum(counts) - counts
+            visit = np.arange(samples.size) - starts[samples]
+            score = np.full(self.n, counts.max())
+            np.minimum.at(score, samples[learnt], visit[learnt])
+        else:
+            forgotten = learnt[:-1] & ~learnt[1:] & (samples[:-1] == samples[1:])
+            score = np.bincount(samples[1:][forgotten], minlength=self.n)
+            score[np.bincount(samples, weights=learnt) == 0] = score.max() + 1
+        return score.astype(np.float64)
 
     def to_pandas(self) -> Any:
         """One row per kept step, as a ``pandas.DataFrame``.
@@ -249,6 +362,13 @@ class History:
             f"History(steps={self.steps}, epochs={len(self.epoch)}, coverage={self.coverage:.1%}, "
             f"events={len(self.events)})"
         )
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON has it: a float, or nested lists of an array; what is neither, as it is."""
+    if hasattr(value, "__array__"):
+        value = np.asarray(value).tolist()
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 class _Column:

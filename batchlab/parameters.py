@@ -23,6 +23,18 @@ SHAPES: dict[str, Callable[[float], float]] = {
 }
 
 
+_MOST = 2**63 - 1  # what an int64 holds
+
+
+def shown(value: Any) -> str:
+    """`value` as messages show what came: one line, not a screenful, whatever its ``repr`` does."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of a stranger's class; and Python refuses to write very large integers
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:70]} …"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A value that goes from `start` to `end`; assign it to any number setting of a sampler.
@@ -41,8 +53,8 @@ class Schedule:
 
     Raises
     ------
-    ValueError
-        If a number is not finite, `epochs` is not above 0, or the shape is unknown.
+    TypeError, ValueError
+        If a number is none or not finite, `epochs` is not above 0, or the shape is unknown.
 
     Examples
     --------
@@ -57,12 +69,13 @@ class Schedule:
     shape: str = "linear"
 
     def __post_init__(self) -> None:
-        if self.shape not in SHAPES:
-            raise ValueError(f"Schedule: shape must be one of {list(SHAPES)}, got {self.shape!r}.")
+        own = {"shape": Parameter("linear", choices=tuple(SHAPES), name="shape")}
         for name in ("start", "end", "epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"Schedule: {name} must be a finite number, got {value!r}.")
+            # What is whole stays so, as the setting that follows it is.
+            whole = isinstance(getattr(self, name), numbers.Integral)
+            own[name] = Parameter(0 if whole else 0.0, name=name)
+        for name, parameter in own.items():
+            object.__setattr__(self, name, parameter.check(getattr(self, name), "Schedule"))
         if self.epochs <= 0:
             raise ValueError(f"Schedule: epochs must be above 0, got {self.epochs}.")
 
@@ -143,6 +156,11 @@ class Parameter:
         if isinstance(value, Schedule):
             if self.kind not in (int, float):
                 raise TypeError(f"{owner}: {self.name} is no number and cannot follow a schedule.")
+            if not hasattr(instance, "progress"):
+                raise TypeError(
+                    f"{owner}: {self.name} cannot follow a schedule, only a sampler's setting can. "
+                    "Assign plain numbers, e.g. from a callback."
+                )
             for end in (value.start, value.end):
                 self._checked(instance, round(end) if self.kind is int else end)
             schedules[self.name] = value
@@ -190,12 +208,14 @@ class Parameter:
         """
         where = f"{owner}: {self.name}" if owner else self.name
         if self.choices is not None:
-            if not any(value is choice or value == choice for choice in self.choices):
-                raise ValueError(f"{where} must be one of {list(self.choices)}, got {value!r}.")
-            return value
+            for choice in self.choices:
+                # Asked in this order, as an array has no truth of its own, nor has pandas.NA.
+                if value is choice or (isinstance(value, type(choice)) and value == choice):
+                    return choice
+            raise ValueError(f"{where} must be one of {list(self.choices)}, got {shown(value)}.")
         if self.kind is bool:
             if not isinstance(value, (bool, np.bool_)):
-                raise TypeError(f"{where} must be True or False, got {value!r}.")
+                raise TypeError(f"{where} must be True or False, got {shown(value)}.")
             return bool(value)
         return self._check_number(value, where)
 
@@ -205,17 +225,21 @@ class Parameter:
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, wanted):
             noun = "a whole number" if whole else "a number"
             hint = f" Write {int(value)}." if whole and _is_whole(value) else ""
-            raise TypeError(
-                f"{where} must be {noun}, got {value!r} ({type(value).__name__}).{hint}"
-            )
-        number = self.kind(value)
+            came = f"{shown(value)} ({type(value).__name__})"
+            raise TypeError(f"{where} must be {noun}, got {came}.{hint}")
+        if whole and abs(int(value)) > _MOST:
+            raise ValueError(f"{where} must be {self.range} and fit 64 bits, got {shown(value)}.")
+        try:
+            number = self.kind(value)
+        except OverflowError:
+            raise ValueError(f"{where} must be {self.range}, got {shown(value)}.") from None
         low, high = self.low, self.high
         if (
-            not np.isfinite(number)
+            not math.isfinite(number)
             or (low is not None and number < low)
             or (high is not None and number > high)
         ):
-            raise ValueError(f"{where} must be {self.range}, got {number}.")
+            raise ValueError(f"{where} must be {self.range}, got {shown(number)}.")
         return number
 
     @property
@@ -230,7 +254,7 @@ class Parameter:
             return f"from {low} to {high}"
         if low is not None:
             return f"{low} or more"
-        return "finite" if high is None else f"{high} or less"
+        return "a finite number" if high is None else f"{high} or less"
 
 
 def _is_whole(value: Any) -> bool:

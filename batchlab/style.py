@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.transforms import ScaledTranslation, Transform
@@ -56,6 +57,9 @@ _STRATEGIES = {
 _OTHERS = ("#4D9EA8", "#9A5B8C", "#8A8F3C", "#B5652B", "#5F7FBF", "#A8735A")
 
 
+_NOT_IN_XML = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 @dataclass(frozen=True)
 class Theme:
     """What depends on the page.
@@ -85,7 +89,7 @@ THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 
 def _known(strategy: str) -> str | None:
-    words = re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", strategy)).lower()
+    words = re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(strategy))).lower()
     return next(
         (colour for name, colour in _STRATEGIES.items() if re.search(rf"\b({name})\b", words)), None
     )
@@ -99,7 +103,7 @@ def colour_of(strategy: str) -> str:
     >>> colour_of("random") == colour_of("RandomSampler") == colour_of("random, seed 3")
     True
     """
-    return _known(strategy) or _OTHERS[zlib.crc32(strategy.encode()) % len(_OTHERS)]
+    return _known(strategy) or _OTHERS[zlib.crc32(str(strategy).encode()) % len(_OTHERS)]
 
 
 def colours_of(names: Iterable[str]) -> list[str]:
@@ -118,11 +122,25 @@ def class_colours(classes: int, theme: Theme = LIGHT) -> list[str]:
     return [colours[number % len(colours)] for number in range(classes)]
 
 
+def literal(text: Any) -> str:
+    r"""`text` so that matplotlib draws it as it is: no formula between two ``$``, a sound SVG.
+
+    Names of classes, strategies and sources are a user's own and pass through here. XML knows no
+    control characters, so that one of them would spoil a whole file.
+
+    Examples
+    --------
+    >>> print(literal("$0-$50"), ascii(literal("bell" + chr(7))))
+    \$0-\$50 'bell\ufffd'
+    """
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", str(text)).replace("$", r"\$")
+
+
 def tidy(axes: Axes, title: str, xlabel: str, ylabel: str, theme: Theme = LIGHT) -> Axes:
-    """Label `axes` in the one way all our pictures have."""
-    axes.set_title(title, loc="left", fontsize=10, color=theme.ink)
-    axes.set_xlabel(xlabel, fontsize=9, color=theme.ink)
-    axes.set_ylabel(ylabel, fontsize=9, color=theme.ink)
+    """Label `axes` in the one way all our pictures have; the texts are drawn as they are."""
+    axes.set_title(literal(title), loc="left", fontsize=10, color=theme.ink)
+    axes.set_xlabel(literal(xlabel), fontsize=9, color=theme.ink)
+    axes.set_ylabel(literal(ylabel), fontsize=9, color=theme.ink)
     axes.tick_params(labelsize=8, colors=theme.ink)
     axes.set_facecolor(theme.background)
     axes.spines[:].set_color(theme.ink)

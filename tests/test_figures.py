@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from batchlab import figures
 from batchlab.history import History
@@ -104,3 +107,36 @@ def test_decision_surface_draws_what_the_model_says(outputs: int) -> None:
     assert shown[:, -1].min() == 1
     assert figure.alt == "Decision surface. Halves"
     assert [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+NAMES = ["$0-$50", "bell\a\x00 \\$b$\nα ≤ é"]
+
+
+def drawn(figure: figures.Figure) -> set[str]:
+    """Every text as it is drawn; a formula would stand there as one."""
+    texts = [text for text in figure.findobj(Text) if text.get_visible()]
+    parsed = [text._preprocess_math(text.get_text()) for text in texts]
+    assert not any(is_math for _, is_math in parsed)
+    return {text for text, _ in parsed}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_drawn_as_they_are_and_keep_an_svg_sound(name: str) -> None:
+    run = run_of([[0, 1]], loss=[2.0, 1.0])
+    x = np.array([[-1.0, 0], [1, 0], [0, 1]])
+    pictures = [
+        figures.learning_curves({name: run}, title=name),
+        figures.class_mix({name: [0.5, 0.5]}, [name, "other"], title=name),
+        figures.visits({name: run}, title=name),
+        figures.confusion([0, 1], [0, 1], [name, "other"], title=name),
+        figures.decision_surface(
+            lambda points: points[:, :1] > 0, x, [0, 1, 1], [name, "other"], title=name
+        ),
+        figures.comparison({name: [0.5, 0.6], "other": [0.7, 0.8]}, name, title=name),
+    ]
+    expected = name.replace("\a", "\ufffd").replace("\x00", "\ufffd")
+    for picture in pictures:
+        file = io.BytesIO()
+        picture.savefig(file, format="svg")
+        xml.etree.ElementTree.fromstring(file.getvalue())
+        assert any(expected in text for text in drawn(picture))

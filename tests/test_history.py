@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from batchlab import History
+from batchlab import CurriculumSampler, History
 from batchlab.history import Event
 
 
@@ -70,6 +70,101 @@ def test_class_mix_of_all_and_of_recent_steps():
     np.testing.assert_allclose(history.class_mix(labels, last=9), [1 / 3] * 3)
 
 
+def test_class_mix_counts_all_steps_also_those_no_longer_kept():
+    history = History(2, keep=1)
+    for step in range(40):
+        history.record([int(step >= 30)])
+    assert len(history.indices) < 10
+    assert history.class_mix([0, 1]).tolist() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("indices", "losses", "error", "message"),
+    [
+        ([0, -1], None, IndexError, "index -1 at position 1"),
+        ([[0, 1], [3, 4]], None, IndexError, "index 4 at position 3"),
+        ([], None, ValueError, r"indices .* shape \(0,\)"),
+        (2, None, ValueError, r"indices .* shape \(\)"),
+        ([0.0], None, TypeError, "indices must be whole numbers, got dtype float64"),
+        ([0, 1], [1.0], ValueError, r"losses must hold .* shape \(1, 2\), got shape \(1, 1\)"),
+        ([0, 1], ["a", "b"], ValueError, "losses must hold .*dtype <U1"),
+        ([0, 1], np.ma.array([1.0, 2.0], mask=[0, 1]), TypeError, "losses is masked"),
+    ],
+)
+def test_a_wrong_record_is_refused_whole(indices, losses, error, message):
+    history = History(4)
+    history.record([0, 1], [1.0, 2.0])
+    before = history.state_dict(), {k: v.tolist() for k, v in history.arrays().items()}
+    with pytest.raises(error, match=f"^History.record: .*{message}"):
+        history.record(indices, losses)
+    assert (history.state_dict(), {k: v.tolist() for k, v in history.arrays().items()}) == before
+
+
+def test_wrong_questions_are_refused():
+    history = History(3)
+    history.record([0, 1, 2], [1.0, 2.0, np.nan])
+    for last in (0, -1, 1.5, True):
+        with pytest.raises((TypeError, ValueError), match="History.class_mix: last must be"):
+            history.class_mix([0, 1, 1], last=last)
+    with pytest.raises(ValueError, match="labels must have one entry for each of the 3 samples"):
+        history.class_mix([0, 1])
+    with pytest.raises(TypeError, match="labels must be class numbers from 0"):
+        history.class_mix([0, -1, 1])
+    with pytest.raises(ValueError, match="sample 2 has no recorded loss .1 of 3"):
+        history.difficulty()
+    with pytest.raises(ValueError, match="History.difficulty: by must be one of"):
+        history.difficulty("forgotten")
+    for keep in ("x", 0, None):
+        with pytest.raises((TypeError, ValueError), match="History: keep must be"):
+            History(3, keep=keep)
+
+
+def run_of_losses(*epochs):
+    history = History(len(epochs[0]))
+    for number, losses in enumerate(epochs):
+        order = np.roll(np.arange(len(losses)), number)  # every epoch in an order of its own
+        history.record(order[:2], np.array(losses)[order[:2]])
+        history.record(order[2:], np.array(losses)[order[2:]])
+    return history
+
+
+def test_difficulty_tells_how_hard_samples_were():
+    # learnt at once; learnt late; learnt and forgotten twice; never learnt
+    history = run_of_losses(
+        (0.1, 0.9, 0.5, 2.0),
+        (0.1, 0.8, 0.9, 2.0),
+        (0.1, 0.7, 0.5, 2.0),
+        (0.1, 0.6, 0.7, 2.0),
+    )
+    np.testing.assert_allclose(history.difficulty(), [0.1, 0.75, 0.65, 2.0], rtol=1e-6)
+    assert history.difficulty("first_learnt").tolist() == [0, 3, 0, 4]
+    assert history.difficulty("forgetting").tolist() == [0, 0, 2, 3]
+    assert history.difficulty("first_learnt", learnt_below=3).tolist() == [0, 0, 0, 0]
+    assert history.difficulty("forgetting", learnt_below=0.75).tolist() == [0, 0, 1, 2]
+    assert history.difficulty("forgetting").dtype == np.float64
+
+
+def test_difficulty_agrees_with_a_plain_loop():
+    rng = np.random.default_rng(0)
+    history, seen = History(20), [[] for _ in range(20)]
+    for step in range(200):
+        indices = np.arange(20) if step == 0 else rng.integers(20, size=5)
+        losses = rng.random(indices.size).astype(np.float32)
+        history.record(indices, losses)
+        for index, loss in zip(indices, losses):
+            seen[index].append(bool(loss < 0.5))
+    forgotten = [sum(a and not b for a, b in zip(row, row[1:])) for row in seen]
+    assert all(map(any, seen))
+    assert history.difficulty("forgetting", 0.5).tolist() == forgotten
+    assert history.difficulty("first_learnt", 0.5).tolist() == [row.index(True) for row in seen]
+
+
+def test_difficulty_is_what_a_curriculum_starts_from():
+    history = run_of_losses((0.4, 0.1, 0.9, 0.2))
+    sampler = CurriculumSampler(history.difficulty(), batch_size=1, start=0.25, pacing_epochs=100)
+    assert next(iter(sampler)).tolist() == [1]
+
+
 def test_events_carry_the_number_of_the_next_step():
     history = History(4)
     history.record([0])
@@ -87,6 +182,15 @@ def test_epochs():
     assert history.epoch == [0, 1]
     assert history.history == {"loss": [2.0, 1.0], "accuracy": [1.0]}
     assert repr(history) == "History(steps=1, epochs=2, coverage=25.0%, events=0)"
+
+
+def test_vector_metrics_and_what_callbacks_log_are_kept():
+    history = History(4)
+    logs = {"f1": np.array([0.5, 1], np.float32), "loss": np.array(2.0), "note": "warm", "none": None}
+    history.end_epoch(logs)
+    assert history.history == {"f1": [[0.5, 1.0]], "loss": [2.0], "note": ["warm"], "none": [None]}
+    again = History.restore(json.loads(json.dumps(history.state_dict())), history.arrays())
+    assert again.history == history.history
 
 
 def test_a_record_is_restored_from_its_state_and_arrays():

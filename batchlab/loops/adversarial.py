@@ -10,7 +10,8 @@ import numpy as np
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.noise import uniforms
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
+from batchlab.validation import as_numbers
 
 
 class Adversarial:
@@ -31,7 +32,7 @@ class Adversarial:
     ratio : float, default 0.5
         Share of every batch to change, from 0 to 1, rounded to whole samples; which ones is drawn.
     steps : int, default 1
-        How many gradient steps: 1 is FGSM, more is PGD.
+        How many gradient steps, at most 1000: 1 is FGSM, more is PGD.
     step_size : float, optional
         How far each step goes; ``epsilon`` for one step, ``2.5 * epsilon / steps`` for several.
     clip : tuple of (float, float), default (0, 1)
@@ -55,12 +56,15 @@ class Adversarial:
         clip: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         owner = type(self).__name__
-        if len(clip) != 2 or not clip[0] < clip[1]:
-            raise ValueError(f"{owner}: clip must be (low, high) with low < high, got {clip!r}.")
-        self.clip = tuple(Parameter(0.0, name="clip").check(limit, owner) for limit in clip)
+        limits = as_numbers(clip, owner, "clip", holds="the range of the data, (low, high)")
+        if limits.size != 2 or not np.isfinite(limits).all() or not limits[0] < limits[1]:
+            raise ValueError(
+                f"{owner}: clip must be (low, high) with low < high, got {shown(clip)}."
+            )
+        self.clip: tuple[float, float] = tuple(limits.tolist())
         self.epsilon = epsilon
         self.ratio = ratio
-        self.steps = Parameter(1, low=1, name="steps").check(steps, owner)
+        self.steps = Parameter(1, low=1, high=1000, name="steps").check(steps, owner)
         self.step_size = step_size
         if step_size is not None:
             self.step_size = Parameter(1.0, low=0, name="step_size").check(step_size, owner)

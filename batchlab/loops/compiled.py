@@ -185,7 +185,7 @@ class CompiledSteps:
             tf.constant(self._padded(group.indices)),
             group.weights,
             group.data,
-            () if adversarial is None else adversarial.settings,
+            tuple(() if option is None else option.settings for option in (selection, adversarial)),
         )
         self.step += count
         losses, totals, *kept = (output.numpy()[:count] for output in outputs)

@@ -77,6 +77,8 @@ class Program:
         free = 2 if self.streamed else 1
         leaves = keras.tree.flatten(data)
         key = (len(weights), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
+        if self.selection is not None:
+            key = (*self.selection.traced, *key)
         if key not in self._functions:
             scalar, matrix = tf.TensorSpec(()), tf.TensorSpec((None, None))
             specs = (
@@ -87,7 +89,7 @@ class Program:
                 keras.tree.map_structure(
                     lambda leaf: tf.TensorSpec([None] * free + leaf.shape[free:], leaf.dtype), data
                 ),
-                tuple(scalar for _ in settings),
+                keras.tree.map_structure(lambda _: scalar, settings),
             )
             # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
@@ -102,7 +104,7 @@ class Program:
         indices: tf.Tensor,
         weights: tuple[tf.Tensor, ...],
         data: Any,
-        settings: tuple[tf.Tensor, ...],
+        settings: tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]],
     ) -> tuple[tf.Tensor, ...]:
         """Train on the first `count` rows of `indices`.
 
@@ -119,8 +121,8 @@ class Program:
             Factors for the losses.
         data : (x, y)
             All samples, or batch by batch.
-        settings : tuple of float32
-            What `adversarial` may change while it trains.
+        settings : two tuples of float32
+            What `selection` and `adversarial` may change while it trains.
 
         Returns
         -------
@@ -140,8 +142,8 @@ class Program:
 
         def body(row: tf.Tensor, *arrays: tf.TensorArray) -> tuple[Any, ...]:
             step = first + tf.cast(row, tf.int64)
-            batch = self._batch(row, step, indices, weights, data)
-            values = (*self._step(step, settings, *batch), batch[0])
+            batch = self._batch(row, step, indices, weights, data, settings[0])
+            values = (*self._step(step, settings[1], *batch), batch[0])
             return row + 1, *(array.write(row, value) for array, value in zip(arrays, values))
 
         # Spelled out, because AutoGraph takes five times as long to read a loop as TensorFlow does
@@ -151,7 +153,13 @@ class Program:
         return tuple(array.stack() for array in arrays)
 
     def _batch(
-        self, row: tf.Tensor, step: tf.Tensor, indices: tf.Tensor, weights: Any, data: Any
+        self,
+        row: tf.Tensor,
+        step: tf.Tensor,
+        indices: tf.Tensor,
+        weights: Any,
+        data: Any,
+        settings: Any,
     ) -> tuple[Any, ...]:
         """The samples, x, y and weights of one step."""
         samples = indices[row]
@@ -161,7 +169,9 @@ class Program:
         else:
             x, y = keras.tree.map_structure(lambda array: tf.gather(array, samples), data)
         if self.selection is not None:
-            best = self.selection.choose(self.model, self._sample_losses, samples, x, y, step)
+            best = self.selection.choose(
+                self.model, self._sample_losses, samples, x, y, step, settings
+            )
             samples, weights, x, y = keras.tree.map_structure(
                 lambda array: tf.gather(array, best), (samples, weights, x, y)
             )

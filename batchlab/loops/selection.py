@@ -13,9 +13,7 @@ from batchlab.loaders import Loader
 from batchlab.loops.noise import gumbel
 from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
 from batchlab.parameters import Parameter
-
-_SCORES = ("loss", "gradient_norm", "reducible_loss")
-_DRAWS = ("top", "percentile", "score")
+from batchlab.validation import check_finite
 
 
 class PoolSelection:
@@ -36,6 +34,10 @@ class PoolSelection:
     ``PoolSelection(32, 320, "reducible_loss", ...)``       RHO-LOSS (Mindermann et al., 2022,
                                                             2206.07137)
     ======================================================  =====================================
+
+    `keep`, `score`, `draw` and `beta` may be changed at any time and act from the next call on. A
+    new `beta` costs nothing; another value of the others changes the compiled function, and is
+    compiled when it is first used, once. `pool` is the sampler's ``batch_size``.
 
     Parameters
     ----------
@@ -62,6 +64,15 @@ class PoolSelection:
         If a parameter is of the wrong type or out of range.
     """
 
+    keep = Parameter(32, "samples of a pool to train on", low=1, slider=(1, 256), log=True)
+    score = Parameter(
+        "loss",
+        "what makes a sample worth keeping",
+        choices=("loss", "gradient_norm", "reducible_loss"),
+    )
+    draw = Parameter("top", "how samples are kept", choices=("top", "percentile", "score"))
+    beta = Parameter(1.0, "how strongly chances follow ranks or scores", low=0, slider=(0, 4))
+
     def __init__(
         self,
         keep: int,
@@ -73,19 +84,30 @@ class PoolSelection:
     ) -> None:
         owner = type(self).__name__
         self.pool = Parameter(1, low=1, name="pool").check(pool, owner)
-        self.keep = Parameter(1, low=1, high=self.pool, name="keep").check(keep, owner)
-        self.score = Parameter("loss", choices=_SCORES, name="score").check(score, owner)
-        self.draw = Parameter("top", choices=_DRAWS, name="draw").check(draw, owner)
-        self.beta = Parameter(1.0, low=0, name="beta").check(beta, owner)
-        if (score == "reducible_loss") != (reference_losses is not None):
+        self.reference_losses: NDArray[np.float32] | None = None
+        if reference_losses is not None:
+            name = "reference_losses"
+            self.reference_losses = check_finite(reference_losses, owner, name).astype(np.float32)
+        self.keep = keep
+        self.score = score
+        self.draw = draw
+        self.beta = beta
+        if self.score != "reducible_loss" and reference_losses is not None:
             raise ValueError(
                 f"{owner}: reference_losses and score='reducible_loss' need each other, got "
-                f"score={score!r} and reference_losses "
-                f"{'missing' if reference_losses is None else 'given'}."
+                f"score={score!r}. Leave out reference_losses."
             )
-        self.reference_losses = None
-        if reference_losses is not None:
-            self.reference_losses = _check_reference(reference_losses, owner)
+
+    def check_parameter(self, name: str, value: Any) -> None:
+        """Refuse to keep more than there is, or a score that lacks what it is made of."""
+        owner = type(self).__name__
+        if name == "keep" and value > self.pool:
+            raise ValueError(f"{owner}: keep must be from 1 to {self.pool}, the pool, got {value}.")
+        if name == "score" and value == "reducible_loss" and self.reference_losses is None:
+            raise ValueError(
+                f"{owner}: reference_losses and score='reducible_loss' need each other. Build it "
+                "with reference_losses=sample_losses(other_model, loader)."
+            )
 
     def check_loader(self, loader: Loader) -> None:
         """Refuse a loader whose batches are no pools, or whose samples have no reference loss."""
@@ -101,13 +123,26 @@ class PoolSelection:
                 f"{len(self.reference_losses)} for {loader.n} samples."
             )
 
-    def kept(self, size: int) -> int:
-        """How many samples of a pool of `size` are trained on."""
-        return max(size * self.keep // self.pool, 1)
+    @property
+    def settings(self) -> tuple[tf.Tensor, ...]:
+        """What may change between calls of one compiled function: beta, float32."""
+        return (tf.constant(self.beta, tf.float32),)
+
+    @property
+    def traced(self) -> tuple[Any, ...]:
+        """What a compiled function is made for: its shapes and operations."""
+        return self.keep, self.score, self.draw
 
     @tf.autograph.experimental.do_not_convert
     def choose(
-        self, model: Any, sample_losses: Callable[..., Any], samples: Any, x: Any, y: Any, step: Any
+        self,
+        model: Any,
+        sample_losses: Callable[..., Any],
+        samples: Any,
+        x: Any,
+        y: Any,
+        step: Any,
+        settings: Any,
     ) -> tf.Tensor:
         """Positions in the pool of the samples to train on, ascending; runs in the graph."""
         size = tf.shape(samples)[0]
@@ -123,15 +158,15 @@ class PoolSelection:
         elif self.score == "reducible_loss":
             scores = losses - tf.gather(tf.constant(self.reference_losses), samples)
         if self.draw != "top":
-            scores = self._keys(scores, step)
+            scores = self._keys(scores, step, *settings)
         best = tf.math.top_k(scores, tf.maximum(size * self.keep // self.pool, 1)).indices
         return tf.sort(best)
 
-    def _keys(self, scores: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _keys(self, scores: tf.Tensor, step: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:
         """Numbers whose largest are a draw without replacement (Gumbel-top-k)."""
         if self.draw == "percentile":
             scores = tf.cast(tf.argsort(tf.argsort(scores)) + 1, tf.float32)
-        return self.beta * tf.math.log(tf.maximum(scores, 1e-12)) + gumbel(tf.size(scores), step)
+        return beta * tf.math.log(tf.maximum(scores, 1e-12)) + gumbel(tf.size(scores), step)
 
     def __repr__(self) -> str:
         return (
@@ -147,22 +182,6 @@ def _gradient_norms(tape: Any, losses: tf.Tensor, y_pred: Any) -> tf.Tensor:
     gradients = tape.gradient(losses, outputs)
     flat = [tf.reshape(tf.cast(gradient, tf.float32), (size, -1)) for gradient in gradients]
     return tf.norm(tf.concat(flat, axis=1), axis=1)
-
-
-def _check_reference(values: ArrayLike, owner: str) -> NDArray[np.float32]:
-    array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "iuf":
-        raise ValueError(
-            f"{owner}: reference_losses must hold one number per sample, got shape {array.shape} "
-            f"and dtype {array.dtype}."
-        )
-    if not np.isfinite(array).all():
-        first = int((~np.isfinite(array)).argmax())
-        raise ValueError(
-            f"{owner}: reference_losses must be finite, but reference_losses[{first}] is "
-            f"{array[first]}."
-        )
-    return array.astype(np.float32)
 
 
 def sample_losses(

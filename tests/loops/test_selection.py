@@ -7,7 +7,15 @@ import logging.handlers
 import numpy as np
 import pytest
 
-from batchlab import Loader, PoolSelection, RandomSampler, sample_losses, train
+from batchlab import (
+    CompiledSteps,
+    Loader,
+    PoolSelection,
+    RandomSampler,
+    Schedule,
+    sample_losses,
+    train,
+)
 from batchlab.backend import keras, tf
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
@@ -89,6 +97,46 @@ def test_the_choice_is_the_same_with_xla_and_whatever_the_steps_per_call():
         assert one.tolist() == two.tolist() == three.tolist()
 
 
+def test_every_setting_is_live_and_beta_compiles_nothing_again():
+    net = model("dense", keras.optimizers.SGD(0.0))  # so that scores stay as they are
+    pool = np.arange(N)
+    selection = PoolSelection(7, N, draw="percentile", beta=0.0)
+    steps = CompiledSteps(net, loader(sampler=[pool]), selection=selection, jit_compile=False)
+    hardest = np.sort(sample_losses(net, loader()))[::-1]
+
+    def kept():
+        return np.sort(steps([pool])[0])[::-1]
+
+    assert kept().sum() < 0.9 * hardest[:7].sum()
+    selection.beta = 1e4  # ranks decide
+    np.testing.assert_allclose(kept(), hardest[:7], rtol=1e-5)
+    assert steps.program.compiled == 1
+    selection.keep = 3
+    np.testing.assert_allclose(kept(), hardest[:3], rtol=1e-5)
+    selection.draw, selection.beta = "top", 0.0
+    np.testing.assert_allclose(kept(), hardest[:3], rtol=1e-5)
+    selection.score = "gradient_norm"
+    assert len(kept()) == 3
+    made = steps.program.compiled
+    selection.keep, selection.draw, selection.score = 7, "percentile", "loss"
+    assert len(kept()) == 7
+    assert steps.program.compiled == made  # what was compiled once is found again
+
+
+def test_a_live_value_that_does_not_fit_is_refused_and_the_old_one_stays():
+    selection = PoolSelection(3, 12)
+    for name, value, message in [
+        ("keep", 13, "keep must be from 1 to 12, the pool, got 13"),
+        ("keep", 1.5, "keep must be a whole number"),
+        ("score", "reducible_loss", "need each other"),
+        ("beta", Schedule(0, 1, 1), "beta cannot follow a schedule"),
+    ]:
+        before = repr(selection)
+        with pytest.raises((TypeError, ValueError), match=f"^PoolSelection: .*{message}"):
+            setattr(selection, name, value)
+        assert repr(selection) == before
+
+
 def test_weights_of_the_kept_samples_are_used():
     weights = np.linspace(0.1, 3, N)
     x, y = data("dense")
@@ -122,7 +170,7 @@ def test_sample_losses_of_many_models_bring_no_warning_of_tensorflow():
 @pytest.mark.parametrize(
     ("message", "arguments"),
     [
-        ("keep must be from 1 to 12, got 13", {"keep": 13}),
+        ("keep must be from 1 to 12, the pool, got 13", {"keep": 13}),
         ("pool must be 1 or more", {"pool": 0}),
         ("score must be one of", {"score": "entropy"}),
         ("draw must be one of", {"draw": "best"}),
@@ -130,7 +178,7 @@ def test_sample_losses_of_many_models_bring_no_warning_of_tensorflow():
         ("need each other", {"score": "reducible_loss"}),
         ("need each other", {"reference_losses": np.ones(N)}),
         (
-            r"reference_losses\[2\] is nan",
+            r"reference_losses\[2\] is NaN",
             {"score": "reducible_loss", "reference_losses": [0, 1, np.nan]},
         ),
     ],
