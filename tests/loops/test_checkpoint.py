@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from batchlab import RandomSampler, resume, save, train
+from batchlab import History, RandomSampler, resume, save, train
+from batchlab.backend import keras
 from batchlab.loops import checkpoint
 from tests.loops.models import FeedbackSampler, N, assert_same_weights, loader, model
 
@@ -413,3 +417,102 @@ def test_a_static_sampler_that_is_drawn_ahead_of_resumes_in_mid_epoch(tmp_path, 
     history = train(net, source, 2, history=history, **OPTIONS)
     np.testing.assert_array_equal(np.concatenate(history.indices), np.concatenate(expected.indices))
     assert_same_weights(net, whole)
+
+
+@contextmanager
+def full_disk(size):
+    """A real OSError from the system when a file grows beyond `size` bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000])
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(saved, trained, size):
+    before = contents(saved)
+    with full_disk(size), pytest.raises(OSError, match="checkpoint: cannot write .*File too large"):
+        save(saved, *trained)
+    assert contents(saved) == before
+    assert resume(saved, *make("dense")).steps == 7
+
+
+def test_a_state_that_is_no_json_is_refused_and_the_old_checkpoint_stays(saved, trained):
+    before = contents(saved)
+    with pytest.raises(TypeError, match="checkpoint: a set in the sampler's state .* plain JSON"):
+        save(saved, *trained, sampler_state={"seen": {1, 2}})
+    assert contents(saved) == before
+
+
+def file_in_the_way(path):
+    path.write_text("mine")
+    return path
+
+
+def below_a_file(path):
+    return file_in_the_way(path) / "below"
+
+
+def folder_in_the_way(path):
+    (path / "checkpoint.npz").mkdir(parents=True)
+    return path
+
+
+def pipe_in_the_way(path):
+    path.mkdir()
+    os.mkfifo(path / "checkpoint.npz")
+    return path
+
+
+def none_at_all(path):
+    return 3
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "error", "message"),
+    [
+        (file_in_the_way, NotADirectoryError, "it is no directory"),
+        (below_a_file, NotADirectoryError, "Not a directory"),
+        (folder_in_the_way, IsADirectoryError, "it is a directory"),
+        (pipe_in_the_way, OSError, "it is no regular file"),
+        (none_at_all, TypeError, "path must be a str or a Path, got int"),
+    ],
+)
+def test_an_unusable_path_is_found_before_the_first_step(tmp_path, spoilt, error, message):
+    path = spoilt(tmp_path / "runs")
+    net, source = make("dense")
+    with pytest.raises(error, match=f"train: checkpoint: .*{message}"):
+        train(net, source, checkpoint=path, **OPTIONS)
+    assert source.sampler.state_dict() == make("dense")[1].sampler.state_dict()
+    assert net.optimizer.iterations == 0
+    with pytest.raises(error, match=f"checkpoint: .*{message}"):
+        save(path, net, source, History(N))
+
+
+def test_a_disk_that_is_full_already_is_found_before_the_first_step(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    net, source = make("dense")
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OSError, match="train: checkpoint: cannot write .*No space left on device"):
+        train(net, source, checkpoint=tmp_path, **OPTIONS)
+    assert net.optimizer.iterations == 0
+
+
+def test_weights_that_numpy_has_no_name_for(tmp_path):
+    def build():
+        keras.utils.set_random_seed(1)
+        dense = keras.layers.Dense(3, "softmax", dtype="bfloat16")
+        net = keras.Sequential([keras.Input((4,)), dense])
+        net.compile("adam", "sparse_categorical_crossentropy")
+        return net, loader("dense", RandomSampler(N, 4))
+
+    net, source = build()
+    save(tmp_path, net, source, train(net, source, 1, **OPTIONS))
+    again, source = build()
+    resume(tmp_path, again, source)
+    assert_same_weights(again, net)
