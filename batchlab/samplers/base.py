@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import Parameter, parameters_of
+from batchlab.samplers.draws.built import Built
 from batchlab.samplers.draws.epochs import Epochs
 from batchlab.samplers.draws.permutation import scale
 from batchlab.samplers.draws.state import restore, state_of
 from batchlab.samplers.draws.stream import Stream, generator_of
 
 
-class Sampler(Epochs):
+class Sampler(Built, Epochs):
     """Base class of all samplers, and the shortest way to write your own.
 
     ``iter(sampler)`` starts the next epoch and yields its batches, int64 arrays of shape (batch,)
@@ -199,7 +200,9 @@ class Sampler(Epochs):
         The order is a stored shuffle, 8 bytes a sample, for up to ``stored_order_limit`` samples,
         and a :class:`KeyedPermutation` in O(1) memory above.
         """
-        return self._stream.order(self.seed, self._epoch, self._drawn, size, self.stored_order_limit)
+        return self._stream.order(
+            self.seed, self._epoch, self._drawn, size, self.stored_order_limit
+        )
 
     def left_of_permutation(self) -> NDArray[np.float64]:
         """Chance of every sample to be next in :meth:`permuted`, float64 (n,)."""

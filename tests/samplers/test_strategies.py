@@ -536,7 +536,7 @@ def test_a_shard_sets_what_belongs_to_the_sampler_inside():
     assert next(iter(curriculum)).min() >= 90
     curriculum.custom_pacing = lambda epochs: 0.5
     assert curriculum.sampler.open_share == 0.5
-    assert set(vars(curriculum)) == {"num_shards", "shard", "sampler"}
+    assert set(vars(curriculum)) == {"built_with", "num_shards", "shard", "sampler"}
     curriculum.note = "mine"
     assert not hasattr(curriculum.sampler, "note")
 

@@ -41,9 +41,7 @@ class Stream:
         self._running = ((seed, epoch, place + size), generator)
         return generator
 
-    def order(
-        self, seed: int, epoch: int, start: int, size: int, limit: int
-    ) -> NDArray[np.int64]:
+    def order(self, seed: int, epoch: int, start: int, size: int, limit: int) -> NDArray[np.int64]:
         """At most `size` of the epoch's order from `start` on, int64; stored for up to `limit`."""
         places = slice(start, min(start + size, self.n))
         if self.n > limit:
