@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
+from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
 
@@ -158,6 +159,12 @@ class Loader(keras.utils.PyDataset):
         if hasattr(self.sampler, "update"):
             self.sampler.update(indices, losses)
 
+    @property
+    def listens(self) -> bool:
+        """Whether feedback can change what the sampler draws."""
+        own = getattr(type(self.sampler), "update", None)
+        return own is not None and own is not Sampler.update
+
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return map(self.gather, self.index_batches())
 
@@ -272,7 +279,7 @@ def _as_arrays(data: Any, name: str) -> Any:
     if isinstance(data, tuple):
         return tuple(_as_arrays(value, f"{name}[{key}]") for key, value in enumerate(data))
     try:
-        return data if isinstance(data, _EndToEnd) else np.asanyarray(data)
+        return np.asanyarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(
             f"Loader: {name} must be an array, but its rows differ in shape. Pad them to one "

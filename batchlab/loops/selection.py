@@ -101,10 +101,6 @@ class PoolSelection:
                 f"{len(self.reference_losses)} for {loader.n} samples."
             )
 
-    def kept(self, size: int) -> int:
-        """How many samples of a pool of `size` are trained on."""
-        return max(size * self.keep // self.pool, 1)
-
     @tf.autograph.experimental.do_not_convert
     def choose(
         self, model: Any, sample_losses: Callable[..., Any], samples: Any, x: Any, y: Any, step: Any

@@ -298,6 +298,14 @@ class Sampler(abc.ABC):
         self._drawn += count * size
         return block[place : place + count * size].reshape(count, size)
 
+    def batches_ahead(self, most: int) -> NDArray[np.int64]:
+        """The batches that come next, as far as drawn ahead; int64 (at most `most`, batch)."""
+        return self.cut_ahead(most)
+
+    def continue_epoch(self) -> None:
+        """The next ``iter`` goes on with this epoch."""
+        self._continue_epoch, self._turn = True, None
+
     def _follow_schedules(self) -> None:
         declared = parameters_of(self)
         for name, schedule in self._schedules.items():
