@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
-from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
 
@@ -144,26 +143,35 @@ class Loader(keras.utils.PyDataset):
         `indices` is a batch, (batch,), or several drawn with the same settings, (steps, batch).
         """
         factors = [] if self.sample_weight is None else [self.sample_weight[indices]]
-        if indices.ndim == 2 and hasattr(self.sampler, "weights_of_batches"):
-            factors.append(self.sampler.weights_of_batches(indices))
-        elif hasattr(self.sampler, "importance_weights"):
-            rows = [self.sampler.importance_weights(row) for row in np.atleast_2d(indices)]
-            if rows[0] is not None:
-                factors.append(np.reshape(rows, indices.shape))
+        own = self._importance_weights(indices) if self.weighs else None
+        if own is not None:
+            factors.append(np.reshape(own, indices.shape))
         if len(factors) < 2:
             return np.asarray(factors[0], np.float32) if factors else None
         return np.prod(factors, axis=0, dtype=np.float32)
 
-    def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
-        """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""
-        if hasattr(self.sampler, "update"):
-            self.sampler.update(indices, losses)
+    def _importance_weights(self, indices: NDArray[np.int64]) -> Any:
+        """The sampler's own, as :meth:`weights` asks for them; others' samplers know one batch."""
+        weigh = self.sampler.importance_weights
+        if indices.ndim == 1 or hasattr(self.sampler, "weighs"):
+            return weigh(indices)
+        rows = [weigh(row) for row in indices]
+        return None if rows[0] is None else rows
 
     @property
     def listens(self) -> bool:
-        """Whether feedback can change what the sampler draws."""
-        own = getattr(type(self.sampler), "update", None)
-        return own is not None and own is not Sampler.update
+        """Whether the sampler's draws depend on losses; ask again after a change of settings."""
+        return listens(self.sampler)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether the sampler gives importance weights."""
+        return getattr(self.sampler, "weighs", hasattr(self.sampler, "importance_weights"))
+
+    def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
+        """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""
+        if self.listens:
+            self.sampler.update(indices, losses)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return map(self.gather, self.index_batches())
@@ -208,6 +216,11 @@ class Loader(keras.utils.PyDataset):
 
     def __repr__(self) -> str:
         return f"Loader(n={self.n}, sampler={self.sampler!r})"
+
+
+def listens(sampler: Any) -> bool:
+    """Whether feedback can change what a sampler draws; others' samplers need only an `update`."""
+    return getattr(sampler, "listens", hasattr(sampler, "update"))
 
 
 class _EndToEnd:

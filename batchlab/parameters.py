@@ -153,7 +153,10 @@ class Parameter:
     def scheduled(self, schedule: Schedule, instance: Any) -> int | float:
         """The value that `schedule` asks for at the present progress of `instance`."""
         value = schedule(instance.progress)
-        return round(value) if self.kind is int else value
+        if self.kind is not int:
+            return value
+        step = getattr(instance, "multiples", {}).get(self.name)
+        return max(round(value) // step, 1) * step if step else round(value)
 
     def assign(self, instance: Any, value: Any) -> None:
         """Check `value`, keep it and tell the owner; a schedule goes on."""

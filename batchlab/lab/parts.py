@@ -10,8 +10,8 @@ from typing import Any
 import ipywidgets as widgets
 
 from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Session
+from batchlab.loaders import listens
 from batchlab.parameters import Parameter
-from batchlab.samplers import Sampler
 
 SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 
@@ -75,14 +75,13 @@ def status_of(session: Session, name: str) -> str:
     """What a run is doing and what it costs, in words; what cannot be shown is said."""
     clock = {kind: session.clock[kind] for kind in ("choosing", "training", "drawing")}
     total = sum(clock.values())
-    listens = getattr(type(session.sampler), "update", Sampler.update) is not Sampler.update
     parts = [
         f"step {session.history.steps}",
         f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
         f"{session.steps_per_second:.0f} steps/s",
         ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
         f"losses reach the sampler up to {FEEDBACK_LAG} steps late"
-        if listens
+        if listens(session.sampler)
         else "chooses without losses",
     ]
     for event in session.history.events[-1:]:

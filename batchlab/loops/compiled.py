@@ -17,7 +17,6 @@ from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build, check_own_step, loss_tracker
-from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
 # Samples and steps per call at most. A call costs about half a millisecond on the host, so that
@@ -149,8 +148,7 @@ class CompiledSteps:
     @property
     def _weightless(self) -> bool:
         """Whether the loader cannot have weights, so that to ask for them is wasted time."""
-        own = getattr(type(self.loader.sampler), "importance_weights", Sampler.importance_weights)
-        return self.loader.sample_weight is None and own is Sampler.importance_weights
+        return self.loader.sample_weight is None and not self.loader.weighs
 
     def _checked(self, matrix: NDArray[np.int64]) -> NDArray[np.int64]:
         """`matrix`, every index one of the data's."""

@@ -55,6 +55,7 @@ class ClassBalancedSampler(Sampler):
     {'common': 0.9, 'rare': 0.1}
     """
 
+    foreseen = True
     balance = Parameter(1.0, "0: classes as in the data, 1: as the scheme says", low=0, high=1)
     scheme = Parameter(
         "inverse", "what balance leads to", choices=("inverse", "square-root", "effective")
@@ -100,9 +101,6 @@ class ClassBalancedSampler(Sampler):
         return shares / shares.sum()
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        return self.ahead(size, self._find)
-
-    def _find(self, size: int) -> NDArray[np.int64]:
         ends = np.cumsum(self._shares)
         heights = self.uniforms(size) * ends[-1]
         codes = np.minimum(np.searchsorted(ends, heights, side="right"), ends.size - 1)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import SHAPES, Parameter, Schedule
-from batchlab.samplers.base import Sampler
+from batchlab.samplers.base import Sampler, overridden
 from batchlab.samplers.draws.permutation import shuffled
 from batchlab.samplers.draws.state import decode_array, encode_array
 from batchlab.validation import check_finite, check_losses
@@ -117,6 +117,11 @@ class CurriculumSampler(Sampler):
         checked, values = check_losses(indices, losses, self.n, type(self).__name__)
         if self.self_paced:
             self._difficulty[checked] = values
+
+    @property
+    def listens(self) -> bool:
+        """Whether losses replace the scores: as long as it is `self_paced`."""
+        return self.self_paced or overridden(self, "update", CurriculumSampler)
 
     def check_parameter(self, name: str, value: Any) -> None:
         super().check_parameter(name, value)

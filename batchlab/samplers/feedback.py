@@ -14,6 +14,7 @@ from batchlab.samplers.draws.sumtree import SumTree
 from batchlab.validation import check_indices, check_losses
 
 _REPLAY = "Schaul et al. 2015, arXiv:1511.05952"
+_AT_ONCE = 2**13  # draws expected between two updates, at most
 
 
 class FeedbackSampler(Sampler):
@@ -118,6 +119,7 @@ class PrioritizedSampler(FeedbackSampler):
     [1.0, 0.5, 0.25]
     """
 
+    foreseen = True  # until losses come
     alpha = Parameter(
         0.6, "0: all samples alike, 1: in proportion to the loss", low=0, high=3, source=_REPLAY
     )
@@ -139,7 +141,7 @@ class PrioritizedSampler(FeedbackSampler):
     ) -> None:
         self._tree: SumTree | None = None  # built when first drawn from
         self._hardest: float | None = None  # the loss that unreported samples have in the tree
-        self._between_updates = self._updated_at = 0  # in draws
+        self._updated_at = 0  # in draws since the beginning
         super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
         self.alpha = alpha
         self.beta = beta
@@ -162,10 +164,10 @@ class PrioritizedSampler(FeedbackSampler):
     def losses_changed(self, indices: NDArray[np.int64]) -> None:
         if self._tree is not None:
             self._tree.set(indices, self._priorities(self._losses[indices]))
-        # What was drawn ahead is void now. As many draws as came between two updates are likely to
-        # come before the next one, and a block of them costs little more than a batch.
-        self._block = Sampler._block
-        self._between_updates, self._updated_at = self._draws - self._updated_at, self._draws
+        # As many draws as came between two updates are likely to come before the next one, and a
+        # block of them costs little more than a batch.
+        self.forget_ahead(min(self._draws - self._updated_at, _AT_ONCE))
+        self._updated_at = self._draws
 
     def draw(self, size: int) -> NDArray[np.int64]:
         if self._warming_up:
@@ -174,28 +176,17 @@ class PrioritizedSampler(FeedbackSampler):
             self._tree = self._new_tree()
             if self._hardest is None:
                 self._hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
-        tree = self._tree
-        return self.ahead(
-            size, lambda count: tree.find(self.uniforms(count)), self._between_updates
-        )
+        return self._tree.find(self.uniforms(size))
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
-        """Factors for the losses of a batch, float32 (batch,), the largest of them 1."""
-        chosen = check_indices(indices, self.n, type(self).__name__)
-        return self._weights(chosen[np.newaxis])[0]
-
-    def weights_of_batches(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
-        """:meth:`importance_weights` of every row of `batches`, both of shape (steps, batch)."""
-        if type(self).importance_weights is not PrioritizedSampler.importance_weights:
-            return np.stack([self.importance_weights(batch) for batch in batches])
-        return self._weights(batches)
-
-    def _weights(self, batches: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Factors for the losses of `indices`, float32 (..., batch), the largest of a batch 1."""
+        batches = np.asarray(indices)
+        check_indices(batches.reshape(-1), self.n, type(self).__name__)
         if self._epoch == 0:  # these draws were uniform
             return np.ones(batches.shape, np.float32)
         tree = self._tree or self._new_tree()
         weights = (tree.weights[batches] * (self.n / tree.total)) ** -self.beta
-        return (weights / weights.max(axis=1, keepdims=True)).astype(np.float32)
+        return (weights / weights.max(axis=-1, keepdims=True)).astype(np.float32)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import Parameter
-from batchlab.samplers.base import Sampler
+from batchlab.samplers.base import Sampler, overridden
 from batchlab.samplers.ratios import RatioSampler, apportion
 from batchlab.validation import check_losses
 
@@ -115,16 +115,34 @@ class MixtureSampler(RatioSampler):
             if places.size:
                 sampler.update(checked[places] - offset, values[places])
 
+    @property
+    def listens(self) -> bool:
+        """Whether any of the sources listens."""
+        own = overridden(self, "update", MixtureSampler)
+        return own or any(sampler.listens for sampler in self.members())
+
+    @property
+    def weighs(self) -> bool:
+        """Whether any of the sources gives importance weights."""
+        own = overridden(self, "importance_weights", MixtureSampler)
+        return own or any(sampler.weighs for sampler in self.members())
+
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32] | None:
-        """The sources' own weights, float32 (batch,), 1 where a source has none."""
+        """The sources' own weights, float32 (..., batch), 1 where a source has none."""
         chosen = np.asarray(indices)
-        weights = np.ones(chosen.size, np.float32)
-        known = False
-        for (sampler, places), offset in zip(self._routed(chosen), self._offsets):
-            own = sampler.importance_weights(chosen[places] - offset) if places.size else None
-            if own is not None:
-                weights[places], known = own, True
-        return weights if known else None
+        weights = np.ones(chosen.shape, np.float32)
+        weighing = [
+            (sampler, offset)
+            for sampler, offset in zip(self.members(), self._offsets)
+            if sampler.weighs
+        ]
+        for batch, row in zip(np.atleast_2d(chosen), np.atleast_2d(weights)):
+            for sampler, offset in weighing:
+                places = np.flatnonzero((batch >= offset) & (batch < offset + sampler.n))
+                if places.size:
+                    own = sampler.importance_weights(batch[places] - offset)
+                    row[places] = 1.0 if own is None else own
+        return weights if weighing else None
 
     @property
     def probabilities(self) -> NDArray[np.float64] | None:

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.parameters import Parameter, parameters_of
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
+from batchlab.samplers.wrapper import Wrapper
 
 
-class ShardedSampler:
+class ShardedSampler(Wrapper):
     """One worker's part of every batch of another sampler.
 
     The sampler inside draws the batch of the whole training, whatever its strategy, and worker
     `shard` takes every `num_shards`-th sample of it. So the shards are disjoint parts of one batch,
     all of one size, their step counts are equal, and samples move between workers from epoch to
     epoch (to shard first and shuffle after would keep them apart for ever). Of a smaller last
-    batch, up to ``num_shards - 1`` samples that do not make a full round are left out.
+    batch, up to ``num_shards - 1`` samples that do not make a full round are left out. Other batches
+    lose none: their size is a multiple of `num_shards`, and one that follows a :class:`Schedule` is
+    rounded down to such a multiple.
 
-    Settings, feedback and everything else are those of the sampler inside. A strategy that learns
-    stays the same on every worker only if each one is told the losses of all of them.
+    Settings, feedback, weights and everything else are those of the sampler inside. A strategy that
+    learns stays the same on every worker only if each one is told the losses of all of them. Its
+    state is the same for every shard, and for any number of them.
 
     Parameters
     ----------
     sampler : Sampler
         Built alike on every worker; its batch size is the global one, a multiple of `num_shards`.
+        The sampler inside is bound to such multiples from now on.
     num_shards : int
         How many workers there are.
     shard : int
@@ -44,40 +47,17 @@ class ShardedSampler:
     [[1, 3], [5, 7], [9]]
     """
 
-    own_parameters: Mapping[str, Parameter] = MappingProxyType({})
-
-    def __init__(self, sampler: Sampler, num_shards: int, shard: int) -> None:
+    def __init__(self, sampler: Sampler | Wrapper, num_shards: int, shard: int) -> None:
         owner = type(self).__name__
-        if not isinstance(sampler, Sampler):
-            raise TypeError(
-                f"{owner}: sampler must be a batchlab sampler, got {type(sampler).__name__}. "
-                "Derive your own from Sampler."
-            )
         self.num_shards = Parameter(1, low=1, name="num_shards").check(num_shards, owner)
         self.shard = Parameter(0, low=0, high=num_shards - 1, name="shard").check(shard, owner)
-        self._check_batch_size(sampler.batch_size)
-        self.sampler = sampler
-        self.own_parameters = parameters_of(sampler)
-
-    def _check_batch_size(self, batch_size: int) -> None:
-        if batch_size % self.num_shards:
+        super().__init__(sampler)
+        if sampler.batch_size % num_shards:
             raise ValueError(
-                f"ShardedSampler: batch_size must be a multiple of num_shards={self.num_shards}, "
-                f"got {batch_size}. It is that of all shards together."
+                f"{owner}: batch_size must be a multiple of num_shards={num_shards}, got "
+                f"{sampler.batch_size}. It is that of all shards together."
             )
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "sampler":  # not built yet
-            raise AttributeError(name)
-        return getattr(self.sampler, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.own_parameters:
-            super().__setattr__(name, value)
-            return
-        if name == "batch_size":
-            self._check_batch_size(self.own_parameters[name].check(value, type(self).__name__))
-        setattr(self.sampler, name, value)
+        sampler.multiples = {**sampler.multiples, "batch_size": num_shards}
 
     def __len__(self) -> int:
         """Batches per epoch, the same for every shard."""
@@ -93,21 +73,14 @@ class ShardedSampler:
             if whole:
                 yield batch[self.shard : whole : self.num_shards]
 
+    def batches_ahead(self, most: int) -> NDArray[np.int64]:
+        """This shard's part of the next full batches; see :meth:`Sampler.batches_ahead`."""
+        return self.sampler.batches_ahead(most)[:, self.shard :: self.num_shards]
+
     @property
     def probabilities(self) -> NDArray[np.float64] | None:
         """Those of the sampler inside, whose next draw is shard 0's; None for other shards."""
         return self.sampler.probabilities if self.shard == 0 else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the sampler inside: the same for every shard, and for any number of them."""
-        return {"sampler": type(self).__name__, "inside": self.sampler.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to the position of `state`, which any shard may have saved; see :class:`Sampler`."""
-        name = type(self).__name__
-        if not isinstance(state, dict) or state.get("sampler") != name or "inside" not in state:
-            raise ValueError(f"{name}: cannot load this state: it is not that of a {name}.")
-        self.sampler.load_state_dict(state["inside"])
 
     def __repr__(self) -> str:
         return f"ShardedSampler({self.sampler!r}, num_shards={self.num_shards}, shard={self.shard})"

@@ -25,13 +25,15 @@ class SequentialSampler(Sampler):
     [[0, 1], [2, 3], [4]]
     """
 
+    foreseen = True
+
     def draw(self, size: int) -> NDArray[np.int64]:
-        return np.arange(self._drawn, self._drawn + size)
+        return np.arange(self.position, self.position + size)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
         chances = np.zeros(self.n)
-        chances[self._drawn % self.n] = 1.0
+        chances[self.position % self.n] = 1.0
         return chances
 
 
@@ -59,6 +61,7 @@ class RandomSampler(Sampler):
     ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     """
 
+    foreseen = True
     replacement = Parameter(False, "whether a sample may come again within an epoch")
 
     def __init__(
@@ -74,7 +77,7 @@ class RandomSampler(Sampler):
         self.replacement = replacement
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        return self.ahead(size, self.integers) if self.replacement else self.permuted(size)
+        return self.integers(size) if self.replacement else self.permuted(size)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

@@ -61,6 +61,7 @@ class WeightedSampler(Sampler):
     [0.795, 0.468, 0.362, 0.248, 0.127]
     """
 
+    foreseen = True
     replacement = Parameter(True, "whether a sample may come again within an epoch")
 
     def __init__(
@@ -156,7 +157,7 @@ class WeightedSampler(Sampler):
             return self._order_by_keys()[start : start + size]
         if self._table is None:
             self._table = CumulativeTable(self._weights)
-        return self.ahead(size, lambda count: self._table.find(self.uniforms(count)))
+        return self._table.find(self.uniforms(size))
 
     def _order_by_keys(self) -> NDArray[np.int64]:
         key = (self.seed, self._epoch, self._ordered_from)

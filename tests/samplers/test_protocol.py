@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from batchlab.samplers import (
+    MixtureSampler,
     PrioritizedSampler,
     RandomSampler,
+    Sampler,
     Schedule,
+    ShardedSampler,
     WeightedSampler,
     parameters_of,
 )
@@ -165,18 +168,20 @@ def test_draws_do_not_depend_on_how_they_are_cut(name):
 def test_batches_drawn_ahead_are_those_that_come_one_by_one(make, most):
     together, one_by_one = make(batch_size=8, seed=1), make(batch_size=8, seed=1)
     for _ in range(3):
-        batches, expected = iter(together), iter(one_by_one)
-        for first in batches:
-            ahead = batches.ahead(most) if hasattr(batches, "ahead") else []
+        expected = iter(one_by_one)
+        for first in together:
+            ahead = together.batches_ahead(most)
+            assert ahead.dtype == np.int64
+            assert ahead.shape[1:] == first.shape or not len(ahead)
             block = [first, *ahead]
             assert len(block) <= 1 + most
             rows = [next(expected) for _ in block]
             assert [row.tolist() for row in rows] == [batch.tolist() for batch in block]
             assert together.state_dict() == one_by_one.state_dict()
-            weights = [one_by_one.importance_weights(row) for row in rows]
-            if len(ahead) and hasattr(together, "weights_of_batches"):
+            if together.weighs:
+                weights = [one_by_one.importance_weights(row) for row in rows]
                 np.testing.assert_array_equal(
-                    together.weights_of_batches(np.stack(block)), np.stack(weights)
+                    together.importance_weights(np.stack(block)), np.stack(weights)
                 )
             indices, losses = np.concatenate(rows), losses_of(np.concatenate(rows))
             together.update(indices, losses)
@@ -184,12 +189,160 @@ def test_batches_drawn_ahead_are_those_that_come_one_by_one(make, most):
         assert next(expected, None) is None
 
 
-@pytest.mark.parametrize("name", ["random", "weighted", "class-balanced"])
-def test_independent_draws_are_made_ahead(name):
-    batches = iter(STRATEGIES[name](batch_size=6))
-    next(batches)
-    next(batches)  # the second block is twice as large as the first
-    assert len(batches.ahead(100)) >= 1
+@pytest.mark.parametrize("name", ["sequential", "random", "weighted", "class-balanced"])
+def test_foreseen_draws_are_made_ahead(name):
+    sampler = STRATEGIES[name](batch_size=6)
+    next(iter(sampler))
+    assert sampler.batches_ahead(100).shape == (9, 6)
+
+
+class Sorting(RandomSampler):
+    """Writes into what it was given, and draws otherwise than the class it inherits from."""
+
+    def draw(self, size):
+        order = self.permuted(size)
+        order.sort()
+        return order
+
+
+class Keeping(RandomSampler):
+    """Hands out what it keeps."""
+
+    foreseen = True
+
+    def draw(self, size):
+        if self.position == 0:
+            self.kept = np.arange(self.n)
+        return self.kept[self.position : self.position + size]
+
+
+@pytest.mark.parametrize("make", [*STRATEGIES.values(), lambda **o: Keeping(N, **o)])
+def test_a_batch_may_be_written_into(make):
+    spoilt, untouched = make(batch_size=6), make(batch_size=6)
+    for _ in range(2):
+        expected = [batch.tolist() for batch in untouched]
+        came = []
+        for batch in spoilt:
+            for row in (batch, *spoilt.batches_ahead(2)):
+                came.append(row.tolist())
+                row[:] = 0
+        assert came == expected
+
+
+def test_a_subclass_that_draws_otherwise_is_not_asked_for_more():
+    together, expected = Sorting(N, 8), lists(Sorting(N, 8))
+    assert not Sorting.foreseen
+    for batch in together:
+        assert [batch.tolist()] == expected[:1]
+        expected = expected[1:]
+        assert together.batches_ahead(3).size == 0
+
+
+def test_an_iterator_that_was_left_gives_nothing_ahead_of_its_successor():
+    sampler = RandomSampler(N, 8)
+    old = iter(sampler)
+    next(old)
+    next(iter(sampler))
+    ahead = sampler.batches_ahead(2)
+    with pytest.raises(RuntimeError, match="newest iterator"):
+        next(old)
+    assert sampler.position == 8 + ahead.size > 8
+
+
+@EVERY
+def test_an_epoch_can_be_continued(make):
+    sampler, expected = make(batch_size=8), lists(make(batch_size=8))
+    old = iter(sampler)
+    came = [next(old).tolist(), next(old).tolist()]
+    sampler.continue_epoch()
+    assert came + lists(sampler) == expected
+    assert sampler.epoch == 0
+    with pytest.raises(RuntimeError, match="newest iterator"):
+        next(old)
+
+
+class Failing(RandomSampler):
+    """Fails once, at the third batch of an epoch."""
+
+    failed = False
+
+    def draw(self, size):
+        if self.position == 16 and not self.failed:
+            self.failed = True
+            raise KeyboardInterrupt
+        return super().draw(size)
+
+
+def test_a_draw_that_fails_loses_nothing():
+    sampler = Failing(N, 8)
+    came = []
+    with pytest.raises(KeyboardInterrupt):
+        came.extend(batch.tolist() for batch in sampler)
+    sampler.continue_epoch()
+    assert came + lists(sampler) == lists(RandomSampler(N, 8))
+
+
+@EVERY
+def test_an_epoch_that_nobody_saw_a_batch_of_is_not_skipped(make):
+    sampler, twin = make(batch_size=8), make(batch_size=8)
+    for _ in range(2):
+        iter(sampler)  # and an interrupt before the first batch
+        assert lists(sampler) == lists(twin)
+
+
+class Returning(Sampler):
+    def __init__(self, *given):
+        super().__init__(10, 4)
+        self.given = list(given)
+
+    def draw(self, size):
+        return self.given.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (None, TypeError, r"Returning: draw\(4\) must return whole numbers, .* got None"),
+        ([0.0, 1.0, 2.0, 3.0], TypeError, "shape .4,. and dtype float64"),
+        ([[0, 1, 2, 3]], TypeError, r"shape \(1, 4\)"),
+        ([True] * 4, TypeError, "dtype bool"),
+        (["a"] * 4, TypeError, "whole numbers"),
+        (3, TypeError, r"shape \(\)"),
+        ([], ValueError, "gave no index at the start of epoch 0"),
+        ([1, 2, 3, 4, 5], ValueError, "returned 5 indices"),
+    ],
+)
+def test_what_is_no_batch_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        list(Returning(given))
+    with pytest.raises(error, match=message):
+        Returning(given).take(4)
+
+
+def test_an_epoch_may_end_early():
+    assert lists(Returning([1, 2, 3, 4], [5], [])) == [[1, 2, 3, 4], [5]]
+
+
+def test_whether_a_sampler_listens_and_weighs():
+    class Own(MixtureSampler):
+        def update(self, indices, losses):
+            pass
+
+    def answers(sampler):
+        return sampler.listens, sampler.weighs
+
+    prioritized = PrioritizedSampler(N, 8)
+    assert answers(RandomSampler(N, 8)) == (False, False)
+    assert answers(prioritized) == (True, True)
+    assert answers(ShardedSampler(prioritized, 2, 0)) == (True, True)
+    assert answers(STRATEGIES["rank"](batch_size=8)) == (True, False)
+    assert answers(STRATEGIES["mixture"](batch_size=8)) == (True, True)
+    assert answers(MixtureSampler({"a": RandomSampler(N, 8)})) == (False, False)
+    assert answers(Own({"a": RandomSampler(N, 8)})) == (True, False)
+    curriculum = STRATEGIES["curriculum"](batch_size=8)
+    assert not curriculum.listens
+    curriculum.self_paced = True
+    assert curriculum.listens
 
 
 def test_a_subclass_may_have_weights_of_its_own():
@@ -198,7 +351,7 @@ def test_a_subclass_may_have_weights_of_its_own():
             return super().importance_weights(indices) / 2
 
     batches = np.arange(6).reshape(2, 3)
-    np.testing.assert_array_equal(Halved(6, 3).weights_of_batches(batches), np.full((2, 3), 0.5))
+    np.testing.assert_array_equal(Halved(6, 3).importance_weights(batches), np.full((2, 3), 0.5))
 
 
 @EVERY

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -515,3 +517,61 @@ def test_a_sharded_state_may_be_loaded_by_another_number_of_shards():
     assert len(rest) == len(again) == 4
     one.batch_size = 4
     assert one.sampler.batch_size == 4
+
+
+def test_a_shard_sets_what_belongs_to_the_sampler_inside():
+    def shard(sampler):
+        return ShardedSampler(sampler, 2, 0)
+
+    weighted = shard(WeightedSampler([1.0, 1.0, 1.0, 1.0], 4))
+    weighted.weights = [0.0, 0.0, 0.0, 1.0]
+    assert weighted.sampler.probabilities.tolist() == [0, 0, 0, 1]
+    assert [batch.tolist() for batch in weighted] == [[3, 3]]
+    stratified = shard(StratifiedSampler([0, 0, 1, 1], 4))
+    stratified.ratios = {0: 1.0, 1: 0.0}
+    stratified.ratio_1 = 0.5
+    assert stratified.sampler.ratios == {0: 0.5, 1: 0.5}
+    curriculum = shard(CurriculumSampler(np.arange(100.0), 10, lambda epochs: 0.1))
+    curriculum.difficulty = -np.arange(100.0)
+    assert next(iter(curriculum)).min() >= 90
+    curriculum.custom_pacing = lambda epochs: 0.5
+    assert curriculum.sampler.open_share == 0.5
+    assert set(vars(curriculum)) == {"num_shards", "shard", "sampler"}
+    curriculum.note = "mine"
+    assert not hasattr(curriculum.sampler, "note")
+
+
+def test_a_shard_hears_and_weighs_as_the_sampler_inside():
+    inside = PrioritizedSampler(28, 14, beta=1.0)
+    sampler = ShardedSampler(inside, 2, 0)
+    for batch in sampler:
+        sampler.update(batch, losses_of(batch))
+    assert sampler.statistics["never reported"] == 14
+    batches = np.stack([next(iter(sampler)), *sampler.batches_ahead(1)])
+    assert batches.shape == (2, 7)
+    weights = [inside.importance_weights(batch) for batch in batches]
+    np.testing.assert_array_equal(sampler.importance_weights(batches), weights)
+    assert weights[0].min() < 1
+
+
+def test_shards_lose_nothing_of_a_batch_size_that_is_scheduled():
+    shards = [
+        ShardedSampler(RandomSampler(100, Schedule(4, 8, epochs=1)), 2, shard) for shard in (0, 1)
+    ]
+    pairs = list(zip(*shards, strict=True))
+    assert sorted(np.concatenate([*map(np.concatenate, pairs)]).tolist()) == list(range(100))
+    assert {2 * first.size for first, _ in pairs} == {4, 6, 8}
+    with pytest.raises(ValueError, match="batch_size must be a multiple of 2, got 5"):
+        shards[0].sampler.batch_size = 5
+    shards[0].batch_size = Schedule(2, 8, epochs=1)
+    assert shards[0].sampler.batch_size == 8  # an epoch has passed
+
+
+def test_shards_can_be_copied():
+    sampler = ShardedSampler(RandomSampler(40, 8), 2, 1)
+    next(iter(sampler))
+    for twin in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        twin.continue_epoch()
+        assert twin.position == 8
+        assert len(list(twin)) == 4
+    assert sampler.position == 8

@@ -1,6 +1,7 @@
-"""How samples are drawn, whatever the strategy: orders, inversion, trees, decks, and their state.
+"""How samples are drawn, whatever the strategy.
 
+``epochs`` makes batches of single draws, ``stream`` has the random numbers and orders of an epoch,
 ``permutation`` is a random order, stored or computed; ``inversion`` draws by fixed weights,
 ``sumtree`` by weights that change all the time, ``decks`` group by group without repeats; ``state``
-writes their arrays as JSON.
+is where a sampler stands, as JSON.
 """
