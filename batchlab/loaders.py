@@ -292,7 +292,7 @@ def _as_arrays(data: Any, name: str) -> Any:
     if isinstance(data, tuple):
         return tuple(_as_arrays(value, f"{name}[{key}]") for key, value in enumerate(data))
     try:
-        return data if isinstance(data, _EndToEnd) else np.asanyarray(data)
+        return np.asanyarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(
             f"Loader: {name} must be an array, but its rows differ in shape. Pad them to one "

@@ -24,7 +24,8 @@ from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.loops.step import check_ready, loss_per_sample
+from batchlab.loops.runner import Runner
+from batchlab.loops.step import check_own_step, check_ready, loss_per_sample
 from batchlab.parameters import parameters_of
 from batchlab.samplers import (
     ClassBalancedSampler,
@@ -36,8 +37,8 @@ from batchlab.samplers import (
 )
 from batchlab.validation import check_labels
 
-# Losses reach a sampler's update() exactly this many steps after their batch was drawn, however
-# many steps the compiled loop runs per call: so a replay sees what the live run saw.
+# Losses reach a sampler's update() at every multiple of so many steps, and at an epoch's end: as in
+# train(), and so that a replay sees what the live run saw.
 FEEDBACK_LAG = 16
 # Enough samples to tell the score to a percent or so, few enough to score many times a second.
 SCORED = 1000
@@ -219,6 +220,7 @@ class Session:
         model = self.model
         self._loader = Loader(self.x, self.labels, sampler=next(iter(self.patterns.values())))
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
+        check_own_step(model, self._loader, "Session")
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
         if not hasattr(self, "_outputs"):
             self._compile_evaluation()
@@ -297,8 +299,14 @@ class Session:
         self.validation_losses: list[tuple[int, float]] = []
         self.clock = dict.fromkeys(("choosing", "training", "drawing", "compiling"), 0.0)
         self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # (time, steps) of late
-        self._epochs: dict[str, Any] = {}
-        self._feedback: deque[tuple[int, str, NDArray[Any], NDArray[Any]]] = deque()
+        self._runner = Runner(
+            self._steps,
+            self.history,
+            "Session",
+            lag=FEEDBACK_LAG,
+            draw=self._drawn,
+            clock=self.clock,
+        )
         self._chances: deque[NDArray[np.float32] | None] = deque(maxlen=CHANCES_KEPT)
         self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
         self._past = [(0, dict(self.settings))]  # the settings from a step on
@@ -495,58 +503,25 @@ class Session:
 
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
-        while steps > 0:
-            self._loader.sampler = self.sampler
-            batches: list[NDArray[np.int64]] = []
-            chances: list[NDArray[np.float32] | None] = []
-            began, chosen = time.perf_counter(), self.clock["choosing"]
-            compiled = self._steps.program.compiled
-            # Drawn one by one as they are asked for, each with its importance weights.
-            losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches, chances))
-            now = time.perf_counter()
-            # To compile is done once, and must not count where two runs get equal time.
-            kind = "training" if self._steps.program.compiled == compiled else "compiling"
-            self.clock[kind] += now - began - (self.clock["choosing"] - chosen)
-            for indices, values in zip(batches, losses):
-                self._feedback.append((self.history.steps, self.strategy, indices, values))
-                self.history.record(indices, values)
-            self._chances.extend(chances)
-            self._marks.append((now, self.history.steps))
-            steps -= len(batches)
-
-    def _drawn(
-        self,
-        count: int,
-        batches: list[NDArray[np.int64]],
-        chances: list[NDArray[np.float32] | None],
-    ) -> Iterator[NDArray[np.int64]]:
-        """Draw `count` batches, noted in `batches`, with how likely each of their samples was."""
-        for ahead in range(count):
-            began = time.perf_counter()
-            indices, known = self._next_batch(ahead)
-            batches.append(indices)
-            chances.append(known)
-            self.clock["choosing"] += time.perf_counter() - began
-            yield indices
-
-    def _next_batch(self, ahead: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
-        """Draw the batch of the step that is `ahead` of the next, after the feedback due by then."""
-        due = self.history.steps + ahead - FEEDBACK_LAG
-        while self._feedback and self._feedback[0][0] <= due:
-            _, strategy, indices, losses = self._feedback.popleft()
-            self._loader.sampler = self.samplers[strategy]
-            self._loader.update(indices, losses)
+        before = self.history.steps
         self._loader.sampler = self.sampler
-        for _ in range(2):
-            if self.strategy not in self._epochs:
-                self._epochs[self.strategy] = self._loader.index_batches()
-            chances = None
-            if len(self.x) <= CHANCES_UP_TO:
-                chances = getattr(self.sampler, "probabilities", None)
-            for indices in self._epochs[self.strategy]:
-                return indices, None if chances is None else chances[indices].astype(np.float32)
-            del self._epochs[self.strategy]  # this epoch is over: start the next one
-        raise ValueError(f"Session: the sampler of {self.strategy!r} gave an epoch with no batch.")
+        self._drawn_chances: list[NDArray[np.float32] | None] = []
+        try:
+            while (left := before + steps - self.history.steps) > 0:
+                self._runner.run(left)
+        finally:  # of a step that failed there is no record
+            self._chances.extend(self._drawn_chances[: self.history.steps - before])
+            self._marks.append((time.perf_counter(), self.history.steps))
+
+    def _drawn(self, batches: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """The next of `batches`; how likely each of its samples was is noted."""
+        chances = None
+        if len(self.x) <= CHANCES_UP_TO:
+            chances = getattr(self.sampler, "probabilities", None)
+        indices = next(batches)
+        known = None if chances is None else chances[indices].astype(np.float32)
+        self._drawn_chances.append(known)
+        return indices
 
     @property
     def time_used(self) -> float:

@@ -3,8 +3,9 @@
 ``fit_baseline`` is ``model.fit``, ``eager_loop`` the readable loop, ``train`` the compiled one.
 Given the same batches they end with the same weights.
 
-``training`` is ``train`` itself; it runs ``compiled`` steps, which hand a ``program`` (the training
-step, many times per call, by the rule of ``xla``) its data. ``selection`` and ``adversarial``
+``training`` is ``train`` itself. The loop is in ``runner``, which the panel uses too; it runs
+``compiled`` steps, which hand a ``program`` (the training step, many times per call, by the rule of
+``xla``) its data. ``selection`` and ``adversarial``
 change what a batch is; ``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it.
 """
 

@@ -32,6 +32,7 @@ class Hooks:
         epochs: int,
         steps: int,
     ) -> None:
+        self.model = model
         given = keras.tree.flatten(callbacks) if callbacks else []
         for position, callback in enumerate(given):
             _check_callback(callback, position)
@@ -59,10 +60,11 @@ class Hooks:
         if self._any_batch_hook:
             self.list.on_train_batch_begin(step)
 
-    def batches_end(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
+    def batches_end(self, step: int, logs: Callable[[], dict[str, float]]) -> bool:
         """The batch hooks after some steps, the last of them number `step` of its epoch.
 
-        `logs` is asked only when someone looks: to compute metrics takes longer than a step.
+        True if one of them stops training. `logs` is asked only when someone looks: to compute
+        metrics takes longer than a step.
         """
         now = time.monotonic()
         if self._any_batch_hook and (
@@ -70,6 +72,7 @@ class Hooks:
         ):
             self._last_call = now
             self.list.on_train_batch_end(step, logs())
+        return self.model.stop_training
 
 
 def _check_callback(callback: Any, position: int) -> None:

@@ -16,7 +16,7 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build, loss_tracker
+from batchlab.loops.step import build, check_own_step, loss_tracker
 from batchlab.validation import check_indices
 
 # Samples and steps per call at most. A call costs about half a millisecond on the host, so that
@@ -46,6 +46,11 @@ class Result:
     losses: NDArray[np.float32]
     totals: NDArray[np.float32]
     scored_per_step: int
+
+    def first(self, count: int) -> Result:
+        """The first `count` steps of it."""
+        columns = (self.indices, self.losses, self.totals)
+        return Result(*(column[:count] for column in columns), self.scored_per_step)
 
 
 class CompiledSteps:
@@ -90,6 +95,7 @@ class CompiledSteps:
         resident_limit: int = RESIDENT_LIMIT,
         most: int | None = None,
     ) -> None:
+        check_own_step(model, loader, type(self).__name__)
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
