@@ -162,15 +162,15 @@ class Experiment:
         data = {name: SETTINGS[name] for name in DATA_SETTINGS if self.rebuildable}
         return {**general, **own, "learning_rate": rate, **data}
 
-    def value(self, name: str) -> Any:
-        """The present value of a setting."""
+    def value(self, name: str, strategy: str | None = None) -> Any:
+        """The present value of a setting, as a strategy has it, the present one by default."""
         if name == "strategy":
             return self.strategy
         if name == "learning_rate":
             return learning_rate(self.model)
         if name in DATA_SETTINGS:
             return self.data_settings[name]
-        return getattr(self.sampler, name)
+        return getattr(self.samplers[strategy or self.strategy], name)
 
     def check(self, name: str, value: Any, strategy: str | None = None) -> Any:
         """`value` as it would be set, or an error that says what may be set.
