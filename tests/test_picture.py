@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
 from batchlab import Session, datasets, figures
-from batchlab.lab import picture
+from batchlab.lab.drawing import picture
 from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.drawing.picture import Picture
 from batchlab.style import THEMES, class_colours, colour_of

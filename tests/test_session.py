@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from batchlab import RandomSampler, SequentialSampler, Session, datasets
-from batchlab.lab import session as rooms
+from batchlab.lab import experiment, session as rooms
 from batchlab.lab.settings import DATA_SETTINGS
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -118,13 +118,13 @@ def test_settings_print_as_a_table_with_source() -> None:
     assert "<td>replacement</td>" in settings._repr_html_()
 
 
-@pytest.mark.parametrize("name", rooms.STRATEGIES)
+@pytest.mark.parametrize("name", experiment.STRATEGIES)
 def test_every_setting_of_a_strategy_is_declared_with_help_and_source(name: str) -> None:
     session = make()
     session.apply("strategy", name)
     assert all(row["help"] and row["source"] for row in session.settings.rows)
     for setting, value in session.settings.items():
-        assert session.parameter(setting).check(value) == value
+        assert session.settable()[setting].check(value) == value
 
 
 def test_label_noise_and_imbalance_change_the_training_data_only() -> None:

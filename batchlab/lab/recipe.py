@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 import batchlab
-from batchlab.lab.session import Events, Session, small_network
+from batchlab.lab.experiment import small_network
+from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import DATA_SETTINGS
 from batchlab.parameters import Schedule
 from batchlab.samplers.draws.state import fingerprint

@@ -125,8 +125,8 @@ class Losses(Curves):
             for shown in (values if self._raw else smooth, curves["validation loss"][1]):
                 finite = shown[np.isfinite(shown)]  # a model may diverge
                 tops.append(np.quantile(finite, 0.99) if finite.size else 0.0)
-        moved = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
-        return super().update() or moved
+        grown = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
+        return super().update() or grown
 
 
 class Scores(Curves):
@@ -240,8 +240,8 @@ class Visits(Histogram):
             step.set_data(count, edges)
         unseen = [f"{1 - session.history.coverage:.0%}" for session in self.sessions]
         self._unseen.set_text(" | ".join(unseen) + " never")
-        moved = fit(self.axes.set_xlim, self.axes.get_xlim(), max(edges[-1], 4), low=-0.5)
-        return fit(self.axes.set_ylim, self.axes.get_ylim(), 1.05 * np.max(counts)) or moved
+        grown = fit(self.axes.set_xlim, self.axes.get_xlim(), max(edges[-1], 4), low=-0.5)
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), 1.05 * np.max(counts)) or grown
 
 
 class Distribution(Histogram):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from batchlab import figures
-from batchlab.lab.drawing.layers import Margins
+from batchlab.lab.drawing.layered import Margins
 from batchlab.lab.session import Session
 from batchlab.style import Theme, class_colours, moved, tidy
 
