@@ -17,6 +17,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from batchlab.backend import keras
+from batchlab.files import check_path, write_whole
 from batchlab.history import History
 from batchlab.lab import cells, recipe
 from batchlab.lab.controls import Controls
@@ -328,14 +329,13 @@ class BatchLab:
 
     def export_picture(self, path: str | Path) -> None:
         """Write the picture as it is now, as ``.png`` or ``.svg``."""
+        check_path(path, "BatchLab.export_picture")
         kind = Path(path).suffix
         if kind not in (".png", ".svg"):
             raise ValueError(f"BatchLab: path must end in .png or .svg, got {str(path)!r}.")
         with self._busy:
-            if kind == ".png":
-                Path(path).write_bytes(self._picture.png())
-            else:
-                Path(path).write_text(self._picture.svg(), encoding="utf-8")
+            picture = self._picture.png() if kind == ".png" else self._picture.svg()
+        write_whole(path, picture, "BatchLab.export_picture")
 
     # -- the training thread -----------------------------------------------------------------------
 
