@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchlab import __version__
+from batchlab.files import write_whole
 
 FIRST_NOTEBOOK = "01_fit_baseline.ipynb"
 PACKAGE = Path(__file__).resolve().parent
@@ -105,12 +106,11 @@ def _copy_new_files(source: Path, target: Path) -> tuple[list[str], list[str]]:
         if path.is_dir() or any(part.startswith(".") for part in name.parts):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with (target / name).open("xb") as new:  # "x": never over an existing file
-                new.write(path.read_bytes())
-            copied.append(str(name))
-        except FileExistsError:
+        if os.path.lexists(target / name):  # a link that leads nowhere yet is kept, too
             kept.append(str(name))
+        else:
+            write_whole(target / name, path.read_bytes(), "--dir")
+            copied.append(str(name))
     return copied, kept
 
 

@@ -28,6 +28,7 @@ from batchlab import (
     datasets,
 )
 from batchlab.lab.recipe import recipe
+from tests.disk import full_disk
 from tests.samplers.strategies import LABELS, STRATEGIES, N
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -327,3 +328,26 @@ def test_saved_file_says_what_was_done(labs: Any, tmp_path: Path) -> None:
     run = json.loads((tmp_path / "run.json").read_text())["runs"][0]
     assert run["steps"] == 90
     assert [30, "strategy", "r"] in run["events"]
+
+
+def test_files_are_written_whole_or_not_at_all(labs: Any, tmp_path: Path) -> None:
+    lab = labs["two_runs_of_other_data"]
+    lab.export_curves(tmp_path / "curves.csv")
+    rows = (tmp_path / "curves.csv").read_bytes()
+    assert rows.count(b"\r\n") == rows.count(b"\n")  # as the csv module writes everywhere
+    for write, name in (
+        (lab.save, "run.json"),
+        (lab.export_curves, "curves.csv"),
+        (lab.export_picture, "picture.png"),
+        (lab.export_picture, "picture.svg"),
+    ):
+        path, owner = tmp_path / name, f"BatchLab.{write.__name__}: "
+        path.write_text("old")
+        with full_disk(50), pytest.raises(OSError, match=owner + "cannot write .*too large"):
+            write(path)
+        assert path.read_text() == "old"
+        with pytest.raises(FileNotFoundError, match=owner + "cannot write .*missing"):
+            write(tmp_path / "missing" / name)
+        with pytest.raises(TypeError, match=owner + "path must be a str or a Path, got NoneType"):
+            write(None)
+    assert len(list(tmp_path.iterdir())) == 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import csv
 import inspect
+import io
 import json
 import keyword
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import batchlab
+from batchlab.files import write_whole
 from batchlab.lab.experiment import small_network
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import DATA_SETTINGS
@@ -231,7 +233,7 @@ def save(path: str | Path, sessions: Sequence[Session], pace: str) -> None:
             for session in sessions
         ],
     }
-    Path(path).write_text(json.dumps(state, indent=1), encoding="utf-8")
+    write_whole(path, json.dumps(state, indent=1), "BatchLab.save")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -301,11 +303,12 @@ def _kind(maker: Any) -> Any:
 
 def write_curves(path: str | Path, sessions: Sequence[Session]) -> None:
     """Write the curves as CSV: run, step, and one column per curve, empty where not measured."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = list(sessions[0].curves)
-        writer.writerow(["run", "step", *names])
-        for run, session in zip("AB", sessions):
-            curves = [dict(zip(*map(np.ndarray.tolist, curve))) for curve in session.curves.values()]
-            for step in sorted(set().union(*curves)):
-                writer.writerow([run, step, *(curve.get(step, "") for curve in curves)])
+    file = io.StringIO()
+    writer = csv.writer(file)
+    names = list(sessions[0].curves)
+    writer.writerow(["run", "step", *names])
+    for run, session in zip("AB", sessions):
+        curves = [dict(zip(*map(np.ndarray.tolist, curve))) for curve in session.curves.values()]
+        for step in sorted(set().union(*curves)):
+            writer.writerow([run, step, *(curve.get(step, "") for curve in curves)])
+    write_whole(path, file.getvalue(), "BatchLab.export_curves")

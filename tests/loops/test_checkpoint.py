@@ -12,7 +12,6 @@ import tempfile
 import time
 import tracemalloc
 import zipfile
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from batchlab import History, RandomSampler, resume, save, train
 from batchlab.backend import keras
 from batchlab.loops import checkpoint
+from tests.disk import full_disk
 from tests.loops.models import FeedbackSampler, N, assert_same_weights, loader, model
 
 OPTIONS = {"verbose": 0, "jit_compile": False}
@@ -417,18 +417,6 @@ def test_a_static_sampler_that_is_drawn_ahead_of_resumes_in_mid_epoch(tmp_path, 
     history = train(net, source, 2, history=history, **OPTIONS)
     np.testing.assert_array_equal(np.concatenate(history.indices), np.concatenate(expected.indices))
     assert_same_weights(net, whole)
-
-
-@contextmanager
-def full_disk(size):
-    """A real OSError from the system when a file grows beyond `size` bytes."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("size", [0, 100, 5000])
