@@ -88,7 +88,8 @@ def _notebook_folder(wanted: Path | None) -> Path:
     installed, cloned = PACKAGE / "notebooks", PACKAGE.parent / "notebooks"
     if wanted is None and not installed.is_dir():
         return cloned
-    target = wanted or Path("batchlab-notebooks")
+    # In --dir=~/course the shell leaves the ~ to us.
+    target = (wanted or Path("batchlab-notebooks")).expanduser()
     if target.is_file():
         raise NotADirectoryError(f"{target} is a file")
     copied, kept = _copy_new_files(installed if installed.is_dir() else cloned, target)

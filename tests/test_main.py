@@ -196,6 +196,14 @@ def test_folder_that_cannot_be_written(
     assert "locked" in error
 
 
+def test_home_in_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # on Windows
+    monkeypatch.chdir(tmp_path)
+    assert cli._notebook_folder(Path("~/course")) == (tmp_path / "course").resolve()
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+
+
 def test_full_disk_leaves_no_part_of_a_notebook(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,12 +236,10 @@ def _digest(file: BinaryIO) -> bytes:
     return digest.hexdigest().encode()
 
 
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     check_path(path, "resume")
     try:
-        with open(Path(path) / _FILE, "rb") as file:
-            yield file
+        return open(Path(path) / _FILE, "rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         if (Path(path) / _OLD_FILE).exists():
             raise ValueError(

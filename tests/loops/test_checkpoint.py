@@ -504,3 +504,12 @@ def test_weights_that_numpy_has_no_name_for(tmp_path):
     again, source = build()
     resume(tmp_path, again, source)
     assert_same_weights(again, net)
+
+
+def test_a_missing_file_of_the_data_is_no_missing_checkpoint(saved, monkeypatch):
+    def gather(model, loader):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "x.npy")
+
+    monkeypatch.setattr(checkpoint, "build", gather)
+    with pytest.raises(FileNotFoundError, match="x.npy"):
+        resume(saved, *make("dense"))
