@@ -94,7 +94,7 @@ class StratifiedSampler(_DeckState, RatioSampler):
     def draw(self, size: int) -> NDArray[np.int64]:
         counts, self._credit = apportion(size, self._shares(), self._credit)
         hands = [
-            self._decks.deal(int(group), int(counts[group]), self.seed)
+            self._decks.deal(int(group), int(counts[group]), self._entropy)
             for group in np.flatnonzero(counts)
         ]
         return np.concatenate(hands)[np.argsort(self.uniforms(size))]
@@ -109,7 +109,7 @@ class StratifiedSampler(_DeckState, RatioSampler):
     def probabilities(self) -> NDArray[np.float64]:
         size = self._next_size() or self.batch_size
         counts, _ = apportion(size, self._shares(), self._credit)
-        return self._decks.chances(counts.astype(float), self.seed)
+        return self._decks.chances(counts.astype(float), self._entropy)
 
 
 class MPerClassSampler(_DeckState, Sampler):
@@ -187,7 +187,7 @@ class MPerClassSampler(_DeckState, Sampler):
         decks.new_round(
             groups[decks.counts[groups] - decks.dealt[groups] % decks.counts[groups] < m]
         )
-        hands = [decks.deal(int(group), m, self.seed) for group in groups]
+        hands = [decks.deal(int(group), m, self._entropy) for group in groups]
         return np.concatenate(hands)[:size]
 
     @property
@@ -196,4 +196,4 @@ class MPerClassSampler(_DeckState, Sampler):
         decks.dealt = decks.dealt.copy()
         short = decks.counts - decks.dealt % decks.counts < self.m
         decks.new_round(np.flatnonzero(short))
-        return decks.chances(np.full(decks.counts.size, float(self.m)), self.seed)
+        return decks.chances(np.full(decks.counts.size, float(self.m)), self._entropy)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.stream import generator_of
 
 
 class Decks:
@@ -29,18 +32,17 @@ class Decks:
         self.counts = np.bincount(codes)
         self.dealt = np.zeros(self.counts.size, np.int64)
         self._members = np.split(np.argsort(codes, kind="stable"), np.cumsum(self.counts)[:-1])
-        self._shuffled: dict[int, tuple[tuple[int, int], NDArray[np.int64]]] = {}
+        self._shuffled: dict[int, tuple[tuple[Any, int], NDArray[np.int64]]] = {}
 
-    def _deck(self, group: int, round_: int, seed: int) -> NDArray[np.int64]:
+    def _deck(self, group: int, round_: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
         key = (seed, round_)
         if group not in self._shuffled or self._shuffled[group][0] != key:
-            sequence = np.random.SeedSequence(seed, spawn_key=(0, group, round_))
-            generator = np.random.Generator(np.random.PCG64(sequence))
             members = self._members[group]
-            self._shuffled[group] = key, members[shuffled(members.size, generator)]
+            order = shuffled(members.size, generator_of(seed, 0, group, round_))
+            self._shuffled[group] = key, members[order]
         return self._shuffled[group][1]
 
-    def deal(self, group: int, size: int, seed: int) -> NDArray[np.int64]:
+    def deal(self, group: int, size: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
         """The next `size` cards of a deck, int64 (size,)."""
         hands = []
         while size > 0:
@@ -56,7 +58,7 @@ class Decks:
         counts = self.counts[groups]
         self.dealt[groups] = -(-self.dealt[groups] // counts) * counts
 
-    def chances(self, wanted: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    def chances(self, wanted: NDArray[np.float64], seed: tuple[int, ...]) -> NDArray[np.float64]:
         """Chance of every sample, float64 (n,), to be any one of the next `wanted` cards.
 
         Parameters
