@@ -12,6 +12,7 @@ from batchlab.parameters import SHAPES, Parameter, Schedule
 from batchlab.samplers.base import Sampler, overridden
 from batchlab.samplers.draws.permutation import shuffled
 from batchlab.samplers.draws.state import decode_array, encode_array
+from batchlab.samplers.draws.stream import generator_of
 from batchlab.validation import check_finite, check_losses
 
 
@@ -149,8 +150,7 @@ class CurriculumSampler(Sampler):
         return float(share)
 
     def _sorted(self) -> NDArray[np.int64]:
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0))
-        ties = shuffled(self.n, np.random.Generator(np.random.PCG64(sequence)))
+        ties = shuffled(self.n, generator_of(self._entropy, 0, 0, 0))
         if self.order == "random":
             return ties
         sign = -1 if self.order == "hard-first" else 1

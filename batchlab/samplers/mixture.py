@@ -20,7 +20,8 @@ class MixtureSampler(RatioSampler):
     The indices are those of the sources laid end to end, in the order of the dict: with sources of
     100 and 50 samples, 0 … 99 are the first one's and 100 … 149 the second one's. That is what
     ``Loader.from_sources`` expects. A source that runs out starts its next epoch, with a new
-    permutation, while the others go on; ``statistics`` counts it.
+    permutation, while the others go on; ``statistics`` counts it. Each has random numbers of its
+    own, also where seeds are equal: which source it is counts as part of its seed.
 
     Parameters
     ----------
@@ -75,13 +76,19 @@ class MixtureSampler(RatioSampler):
                 f"{owner}: every source needs a sampler of its own, one is used twice."
             )
         self.samplers = dict(samplers)
+        total = sum(sampler.n for sampler in self.samplers.values())
+        if total > 2**62:
+            raise ValueError(
+                f"{owner}: samplers have {total} samples together, and at most 2**62 can be numbered."
+            )
         sizes = np.array([sampler.n for sampler in self.samplers.values()])
         self._offsets = np.cumsum(sizes) - sizes
-        super().__init__(int(sizes.sum()), batch_size, seed=seed, drop_last=drop_last)
+        super().__init__(total, batch_size, seed=seed, drop_last=drop_last)
         if ratios is None:
             ratios = dict(zip(self.samplers, (sizes / sizes.sum()).tolist()))
         self._declare_ratios(list(self.samplers), ratios)
         self.exact = exact
+        _branch_off(self)
 
     def members(self) -> tuple[Sampler, ...]:
         return tuple(self.samplers.values())
@@ -172,3 +179,10 @@ class MixtureSampler(RatioSampler):
             )
         for name, sampler in self.samplers.items():
             sampler.load_state_dict(state["samplers"][name])
+
+
+def _branch_off(sampler: Sampler, branch: tuple[int, ...] = ()) -> None:
+    """Give all that `sampler` draws from random numbers of their own."""
+    sampler._branch = branch
+    for number, member in enumerate(sampler.members(), start=1):
+        _branch_off(member, (*branch, number))

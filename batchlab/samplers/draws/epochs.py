@@ -21,6 +21,7 @@ class Epochs(abc.ABC):
 
     batch_size: int | Parameter
     drop_last: bool | Parameter
+    seed: int | Parameter
     foreseen: bool
 
     _epoch = 0
@@ -30,6 +31,7 @@ class Epochs(abc.ABC):
     _ahead = _NONE  # drawn already, not handed out yet
     _block = 0  # how many were drawn at once the last time
     _schedules: Mapping[str, Schedule] = MappingProxyType({})
+    _branch: tuple[int, ...] = ()  # which source of a mixture this is
 
     @abc.abstractmethod
     def draw(self, size: int) -> ArrayLike: ...
@@ -64,6 +66,11 @@ class Epochs(abc.ABC):
     def progress(self) -> float:
         """How many epochs have been drawn, fractions included: the clock of schedules."""
         return self._epoch + self._drawn / self.samples_per_epoch if self._drawn else self._epoch
+
+    @property
+    def _entropy(self) -> tuple[int, ...]:
+        """What all random numbers come from: the seed, and for a source which one it is."""
+        return (self.seed, *self._branch)
 
     def __len__(self) -> int:
         """Batches per epoch with the present settings."""
