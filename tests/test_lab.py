@@ -31,8 +31,10 @@ from batchlab import (
     datasets,
 )
 from batchlab.backend import keras
-from batchlab.lab import kernel
+from batchlab.lab import kernel, worker
+from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.session import FEEDBACK_LAG
+from batchlab.lab.settings import SETTINGS
 from batchlab.samplers import Parameter, Sampler
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -671,3 +673,140 @@ def test_status_says_speed_cost_and_lag() -> None:
     assert "16 steps late" in lab.board.status.value
     lab.controls["Stop"].click()
     assert "stopped" in lab.board.status.value
+
+
+# -- what used to go wrong -------------------------------------------------------------------------
+
+
+def test_the_shown_run_may_change_while_the_microscope_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = BatchLab(X, Y, versus={"batch_size": 8})
+    lab.run(3)
+    look_at = Microscope.look_at
+
+    def disturbed(glass: Microscope, step: int) -> None:
+        look_at(glass, step)
+        lab.controls["Shown run"].value = 1
+
+    monkeypatch.setattr(Microscope, "look_at", disturbed)
+    lab.controls["Batch microscope"].value = True
+    wait_for(lambda: "8 samples" in lab.board.past_words.value)
+    assert lab.board.error.value == ""
+
+
+def test_the_second_run_may_end_while_it_is_shown() -> None:
+    lab = BatchLab(X, Y, versus={"batch_size": 8})
+    lab.controls["Batch microscope"].value = True
+    lab.controls["Shown run"].value = 1
+    wait_for(lambda: not threads())
+    lab.controls["Compare with B"].value = False
+    lab.board.show_status("paused", lab.runs.sessions[:1])
+    wait_for(lambda: lab.b is None and not threads())
+    assert lab.board.error.value == ""
+    assert lab.controls["Shown run"].value == 0
+    assert lab.controls["batch_size"].value == 32
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "BatchLab"]
+
+
+def test_nothing_waits_for_ever_for_a_sampler_that_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(worker, "PATIENCE", 0.05)
+    lab = BatchLab(X, Y)
+    draw, blocked, go_on = lab.sampler.draw, threading.Event(), threading.Event()
+
+    def waiting(size: int) -> Any:
+        blocked.set()
+        go_on.wait(120)
+        return draw(size)
+
+    lab.sampler.draw = waiting
+    lab.controls["File"].value = str(tmp_path / "run")
+    lab.controls["Step"].click()
+    blocked.wait(60)
+    try:
+        for name in ("Pause", "Recipe", "Save", "PNG", "10 steps", "Reset"):
+            lab.controls[name].click()
+        lab.controls["balance"].value = 0.5
+        lab.controls["theme"].value = "dark"
+        lab.controls["Compare with B"].value = True
+        for call in (
+            lab.recipe,
+            lab.reset,
+            lab._repr_mimebundle_,
+            lambda: lab.save(tmp_path / "mine"),
+            lambda: lab.run(1),
+        ):
+            with pytest.raises(TimeoutError, match=r"has not ended within 0.05 s.*may hang"):
+                call()
+    finally:
+        go_on.set()
+    wait_for(lambda: not threads())
+    assert lab.b is not None, "what was asked for meanwhile is done"
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "run.png"}
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_no_exception_of_a_strategy_ends_the_panel(kind: type[BaseException]) -> None:
+    lab = BatchLab(X, Y)
+    draw = lab.sampler.draw
+
+    def leave(size: int) -> Any:
+        raise kind
+
+    lab.sampler.draw = leave
+    lab.play()
+    wait_for(lambda: kind.__name__ in lab.board.error.value and not threads())
+    assert not lab.playing
+    lab.sampler.draw = draw
+    lab.step()
+    wait_for(lambda: lab.history.steps == 1)
+
+
+def test_a_panel_that_nobody_has_any_more_is_garbage() -> None:
+    lab = BatchLab(X, Y, versus={"strategy": "prioritized"})
+    history = lab.history
+    lab.play()
+    wait_for(lambda: history.steps > 3)
+    control = lab.controls["balance"]
+    remains = [weakref.ref(thing) for thing in (lab, lab.a, lab.model, lab.b, lab.views.picture)]
+    del lab
+    wait_for(lambda: gc.collect() >= 0 and not any(ref() for ref in remains))
+    wait_for(lambda: not threads())
+    assert control.comm is None, "its widgets are closed"
+
+
+def test_widgets_follow_what_is_set_from_python() -> None:
+    lab = BatchLab(X, Y)
+    lab.speed, lab.theme, lab.width = 400.0, "dark", "narrow"
+    assert lab.controls["speed"].value == pytest.approx(400)
+    assert [lab.controls[name].value for name in ("theme", "width")] == ["dark", "narrow"]
+    assert lab.views.picture.look == ("dark", "narrow")
+    lab.rebuild(label_noise=0.2, seed=5)
+    assert [lab.controls[name].value for name in ("label_noise", "seed")] == [0.2, 5]
+    for name, value in {"width": "huge", "theme": "pink", "speed": 0.0, "pace": "fast"}.items():
+        with pytest.raises(ValueError, match=f"BatchLab: {name} must be"):
+            setattr(lab, name, value)
+    assert (lab.speed, lab.theme, lab.width, lab.pace) == (400, "dark", "narrow", "step")
+    with pytest.raises(ValueError, match="'nothing' is no setting"):
+        lab.rebuild(nothing=1)
+    assert lab.a.data_settings["seed"] == 5
+
+
+def test_the_panel_has_its_own_copies_of_the_shared_declarations() -> None:
+    assert BatchLab.speed is not SETTINGS["speed"]
+    assert BatchLab.speed.source == "BatchLab"
+    assert SETTINGS["speed"].source == ""
+
+
+def test_steps_without_end_are_refused() -> None:
+    for lab in (BatchLab(X, Y), BatchLab(X, Y, versus={}, pace="time")):
+        with pytest.raises(TypeError, match="steps must be a whole number, got inf"):
+            lab.run(float("inf"))
+        with pytest.raises(TypeError, match="whole number, got 2.5"):
+            lab.run(5, {2.5: {"batch_size": 8}})
+        assert lab.history.steps == 0

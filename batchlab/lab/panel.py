@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ipywidgets as widgets
 from IPython.display import display
 
 from batchlab.backend import keras
@@ -20,7 +21,7 @@ from batchlab.lab.runs import Runs
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import SETTINGS, Settings
 from batchlab.lab.views import Views
-from batchlab.lab.worker import Worker
+from batchlab.lab.worker import LetterBox, Worker
 from batchlab.parameters import Parameter
 
 
@@ -117,11 +118,11 @@ class BatchLab:
         self.worker = Worker(self)
         look = {name: getattr(self, name) for name in ("speed", "theme", "width")}
         self.board = Board(first, look, self.worker.tell)
-        self.views = Views(self.runs, self.board, self)
+        self.views = Views(self.runs, self.board, weakref.proxy(self))
         self.controls, self.widget = self.board.controls, self.board.widget
         self.board.show_runs(self.runs.sessions)
-        # The widgets of a panel that nobody has any more, and that no page shows, go with it.
-        self._gone = weakref.finalize(self, close, self.widget)
+        # When nobody has the panel any more, and no page shows it, training ends and widgets close.
+        self._gone = weakref.finalize(self, _end, self.worker.box, self.widget)
         self._gone.atexit = False
         kernel.register(self)
 
@@ -329,3 +330,8 @@ class BatchLab:
         kernel.keep(self)
         bundle = {**self.widget._repr_mimebundle_(**options), **own}
         return bundle, {"image/png": {"alt": words}}
+
+
+def _end(box: LetterBox, widget: widgets.Widget) -> None:
+    box.close()
+    close(widget)

@@ -114,7 +114,8 @@ class Worker:
     """
 
     def __init__(self, panel: Any) -> None:
-        self._panel = panel
+        # A panel that nobody has any more need not train on: it is kept only while it is at work.
+        self._panel = weakref.ref(panel)
         self.box = LetterBox()
         # Held while the runs train, are drawn or begin anew; never by a widget's callback.
         self._busy = threading.RLock()
@@ -127,7 +128,7 @@ class Worker:
 
     def tell(self, name: str, value: Any) -> None:
         """Hear what a reader does. Nothing here waits for a step: a sampler may take its time."""
-        panel = self._panel
+        panel = self.panel
         at_once = {
             "Play": panel.play,
             "Pause": panel.pause,
@@ -152,7 +153,7 @@ class Worker:
 
     def start(self, steps: float) -> None:
         """Train so many steps more."""
-        self._panel.board.error.value = ""
+        self.panel.board.error.value = ""
         self.call(steps)
 
     def call(self, steps: float = 0) -> None:
@@ -160,21 +161,27 @@ class Worker:
         if self.box.go(steps):
             self._draw_at = self._draw_change_at = time.monotonic()
             self._drawing_cost = 0.0
-            # A panel that nobody has any more need not train on: the thread keeps it only at work.
-            self._thread = threading.Thread(
-                target=_work, args=(weakref.ref(self), self.box), name="BatchLab", daemon=True
-            )
+            self._thread = threading.Thread(target=self._work, name="BatchLab", daemon=True)
             self._thread.start()
+
+    def _work(self) -> None:
+        while (pause := self.round()) is not None:
+            self.box.sleep(pause)
 
     def close(self) -> None:
         """Train no further step, ever."""
         self.box.close()
-        self._panel.board.disable()
+        self.panel.board.disable()
 
     def join(self) -> None:
         """Wait until the thread has ended, but not for ever."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=10)
+
+    @property
+    def panel(self) -> Any:
+        """The panel; None if it is gone."""
+        return self._panel()
 
     @property
     def state(self) -> str:
@@ -206,7 +213,9 @@ class Worker:
 
     def round(self) -> float | None:
         """Read the letters, train a piece, draw if it is time; seconds to wait, None at the end."""
-        panel, box = self._panel, self.box
+        panel, box = self.panel, self.box
+        if panel is None:
+            return None
         steps = box.claim(self._steps_at_once())
         began = time.monotonic()
         try:
@@ -234,11 +243,11 @@ class Worker:
 
     def _steps_at_once(self) -> int:
         """As many as fit into half the time of a picture, so that a slider is heard at once."""
-        return max(1, min(round(self._panel.speed / (2 * FRAMES_PER_SECOND)), FEEDBACK_LAG))
+        return max(1, min(round(self.panel.speed / (2 * FRAMES_PER_SECOND)), FEEDBACK_LAG))
 
     def take_letters(self) -> bool:
         """Do what the board asks for; whether there was anything."""
-        letters, board = self.box.take_values(), self._panel.board
+        letters, board = self.box.take_values(), self.panel.board
         if letters:
             board.error.value = ""
         for (run, name), value in letters.items():
@@ -250,11 +259,11 @@ class Worker:
                 board.show_traceback()
         if letters:
             asked_for = {name for _, name in self.box.waiting}  # the next call sees to these
-            board.show_values(self._panel.runs.sessions, asked_for)
+            board.show_values(self.panel.runs.sessions, asked_for)
         return bool(letters)
 
     def _take(self, run: int, name: str, value: Any) -> None:
-        panel = self._panel
+        panel = self.panel
         if name in ("speed", "theme", "width"):
             setattr(panel, name, value)
         elif name in DATA_SETTINGS:
@@ -275,11 +284,11 @@ class Worker:
 
     def start_anew(self, data: dict[int, dict[str, Any]] | None = None) -> None:
         """All runs back to step 0, and other data where asked for."""
-        self._panel.runs.start_anew(data)
-        self._panel.views.forget()
+        self.panel.runs.start_anew(data)
+        self.panel.views.forget()
 
     def _compare(self, wanted: bool) -> None:
-        panel = self._panel
+        panel = self.panel
         if wanted == (panel.b is not None):
             return
         try:
@@ -289,7 +298,7 @@ class Worker:
             panel.board.show_runs(panel.runs.sessions)
 
     def _write(self, name: str) -> None:
-        panel = self._panel
+        panel = self.panel
         path = Path(panel.board.controls["File"].value + FILES[name])
         writers = {"Save": panel.save, "CSV": panel.export_curves}
         writers.get(name, panel.export_picture)(path)
@@ -299,10 +308,10 @@ class Worker:
         """Draw; the seconds it took."""
         began = time.monotonic()
         with self._busy:
-            self._panel.views.show()
+            self.panel.views.show()
             cost = time.monotonic() - began
             # The first picture, and those of a panel that waits, take nothing from the training.
-            sessions = self._panel.runs.sessions
+            sessions = self.panel.runs.sessions
             for session in sessions if self.box.playing else ():
                 session.clock["drawing"] += cost / len(sessions)
             self.show_status()
@@ -313,13 +322,4 @@ class Worker:
         if self.box.playing and time.monotonic() < self._status_due:
             return
         self._status_due = time.monotonic() + 1 / STATUS_PER_SECOND
-        self._panel.board.show_status(self.state, self._panel.runs.sessions)
-
-
-def _work(worker: weakref.ref[Worker], box: LetterBox) -> None:
-    while (present := worker()) is not None:
-        pause = present.round()
-        del present
-        if pause is None:
-            return
-        box.sleep(pause)
+        self.panel.board.show_status(self.state, self.panel.runs.sessions)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from batchlab.lab.drawing.charts import LOSS_EDGES
 from batchlab.lab.drawing.layered import LayeredFigure, Split
+from batchlab.lab.drawing.names import literal
 from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS
@@ -138,7 +139,7 @@ class Microscope(LayeredFigure):
     ) -> None:
         session, known = self.session, chances is not None
         labels = session.labels[batch]
-        names = [f"{session.classes[k][:10]} #{i}" for k, i in zip(labels, batch)]
+        names = [f"{literal(session.classes[k][:10])} #{i}" for k, i in zip(labels, batch)]
         for text, name in zip_longest(self._names, names, fillvalue=""):
             text.set_text(name)
         self._unknown.set_visible(not known)
