@@ -1,8 +1,8 @@
 """Choose by hand which samples go into each training batch, and see what the choice does.
 
 The ground floor: ``parameters`` (what a setting is) and ``validation`` (is this array what it should
-be?). The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler sound?),
-``loaders`` (arrays), ``loops`` (training),
+be?). The rooms, in the way of the data: ``samplers`` (indices), ``checks`` (is this sampler, is
+this training what it says it is?), ``loaders`` (arrays), ``loops`` (training),
 ``history`` (what was chosen, what it did), ``figures`` and ``lab`` (pictures, the live panel),
 ``comparison`` (strategies against each other, fairly).
 """
@@ -32,7 +32,7 @@ _ROOMS = {
         "StratifiedSampler",
         "WeightedSampler",
     ),
-    "checks": ("check_sampler",),
+    "checks": ("audit", "check_sampler"),
     "loaders": ("Loader",),
     "loops": (
         "Adversarial",
@@ -56,7 +56,7 @@ __all__ = ["__version__", *sorted(_ROOM_OF), "datasets", "figures"]
 
 if TYPE_CHECKING:
     from batchlab import datasets, figures
-    from batchlab.checks import check_sampler
+    from batchlab.checks import audit, check_sampler
     from batchlab.comparison import Comparison, compare
     from batchlab.history import History
     from batchlab.lab import BatchLab, Session
