@@ -8,6 +8,7 @@ from . import (
     samplers as samplers,
 )
 from .checks import (
+    audit as audit,
     check_sampler as check_sampler,
 )
 from .comparison import (

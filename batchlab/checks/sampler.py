@@ -90,7 +90,7 @@ def check_sampler(
     Parameter(1.0, low=0.01, name="patience").check(patience, "check_sampler")
     subject = _Subject(sampler, labels, epochs, expected, contract)
     report = Report(type(sampler).__name__)
-    with _global_state_kept():
+    with global_state_kept():
         thread = threading.Thread(target=_run, args=(subject, report), daemon=True)
         thread.start()
         beats = -1
@@ -130,7 +130,8 @@ def _run(subject: _Subject, report: Report) -> None:
 
 
 @contextlib.contextmanager
-def _global_state_kept() -> Iterator[None]:
+def global_state_kept() -> Iterator[None]:
+    """Put the global random states of Python and NumPy back afterwards."""
     kept = np.random.get_state(), random.getstate()  # noqa: NPY002 (looked at, not used)
     try:
         yield
@@ -447,7 +448,7 @@ def _global_random_state(subject: _Subject) -> Iterator[Finding]:
         name, keys, *place = np.random.get_state()  # noqa: NPY002 (looked at, not used)
         return name, keys.tobytes(), *place, random.getstate()
 
-    with _global_state_kept():
+    with global_state_kept():
         # A state that no sampler sets: one that sets the state to its epoch's shows, too.
         np.random.seed(0xBA7C41AB)  # noqa: NPY002
         random.seed(0xBA7C41AB)
