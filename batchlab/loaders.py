@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
-from batchlab.validation import check_finite, check_indices
+from batchlab.validation import check_indices, read_array
 
 
 class Loader(keras.utils.PyDataset):
@@ -296,8 +296,16 @@ def _check_numbers(array: NDArray[Any], name: str) -> None:
 
 
 def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
-    mend = "Leave out what should not count with a weight of 0."
-    weights = check_finite(sample_weight, "Loader", "sample_weight", length=n, mend=mend)
+    weights = read_array(sample_weight, "Loader", "sample_weight")
+    if weights.shape != (n,):
+        raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
+    _check_numbers(weights, "sample_weight")
+    wrong = ~np.isfinite(weights)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"Loader: sample_weight must be finite, but sample_weight[{first}] is {weights[first]}."
+        )
     return weights.astype(np.float32)
 
 
