@@ -28,7 +28,7 @@ from batchlab.style import (
     literal,
     tidy,
 )
-from batchlab.validation import as_array, as_numbers
+from batchlab.validation import as_array, as_numbers, check_finite
 
 if TYPE_CHECKING:
     from batchlab.comparison import Verdict
@@ -125,6 +125,7 @@ def _class_numbers(values: ArrayLike, classes: list[str], owner: str, name: str)
 
 
 _CURVES = "Curves, (seeds, points), need points=; single numbers, (seeds,), do without."
+_OUTPUTS = "one row per point of the grid, (resolution ** 2, 1 or classes)"
 _PLANE = "Choose two columns: x[:, [0, 1]]."
 
 
@@ -154,7 +155,8 @@ def learning_curves(
     """
     owner = "figures.learning_curves"
     histories = _named(histories, owner, "histories", "history")
-    if isinstance(metrics, str) or not isinstance(metrics, Sequence) or not metrics:
+    given = [] if isinstance(metrics, str) or not isinstance(metrics, Sequence) else metrics
+    if not given or not all(isinstance(metric, str) for metric in given):
         raise TypeError(f"{owner}: metrics must be a list of names, got {shown(metrics)}.")
     for name, history in histories.items():
         for metric in metrics:
@@ -321,7 +323,7 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
         What page it is drawn for.
     """
     values = surface_values(outputs)
-    classes = outputs.shape[1]
+    classes = np.shape(outputs)[1]
     shades = LinearSegmentedColormap.from_list("surface", [BLUE, theme.background, ORANGE])
     options: dict[str, Any] = {"cmap": shades, "vmin": 0, "vmax": 1}
     if classes > 2:
@@ -342,11 +344,12 @@ def surface(axes: Axes, outputs: NDArray[Any], theme: Theme = LIGHT) -> Any:
 
 def surface_values(outputs: NDArray[Any]) -> NDArray[Any]:
     """What `surface` colours by: the chance of class 1, or of several classes the likeliest."""
-    side = round(len(outputs) ** 0.5) if np.ndim(outputs) == 2 else 0
-    if side == 0 or side**2 != len(outputs):
+    outputs = as_numbers(outputs, "figures.surface", "outputs", axes=(2,), holds=_OUTPUTS)
+    side = round(len(outputs) ** 0.5)
+    if side**2 != len(outputs):
         raise ValueError(
-            "figures.surface: outputs must be what a model says on grid_of(axes), shape "
-            f"(resolution ** 2, 1 or classes), got {np.shape(outputs)}."
+            f"figures.surface: outputs must hold {_OUTPUTS}, got shape {outputs.shape}. "
+            "Pass what the model says on grid_of(axes)."
         )
     values = outputs[:, -1] if outputs.shape[1] <= 2 else outputs.argmax(axis=1)
     return values.reshape(side, side)
@@ -428,7 +431,7 @@ def comparison(
         for name, runs in _named(values, owner, "values").items()
     }
     if points is not None:
-        points = as_numbers(points, owner, "points", holds="where the curves were measured")
+        points = check_finite(points, owner, "points")
         for name, runs in values.items():
             if runs.shape[1] != len(points):
                 raise ValueError(

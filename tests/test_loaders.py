@@ -296,7 +296,7 @@ def test_bad_data(x: Any, y: Any, error: type, message: str) -> None:
         ([1] * 9 + [np.nan], ValueError, r"sample_weight\[9\] is nan"),
         ([np.inf] + [1] * 9, ValueError, r"sample_weight\[0\] is inf"),
         (["a"] * N, TypeError, "sample_weight must hold numbers, got dtype <U1"),
-        ([None] * N, TypeError, "sample_weight must hold numbers, got dtype object"),
+        ([None] * N, TypeError, r"sample_weight\[0\] is None"),
     ],
 )
 def test_bad_sample_weight(weights: Any, error: type, message: str) -> None:
