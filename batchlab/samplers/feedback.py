@@ -260,26 +260,37 @@ class RankSampler(FeedbackSampler):
         self._ranking = np.arange(self.n)  # the hardest first
         self._ranked_at = -1  # in draws since the beginning
 
+    @property
+    def _resorts_at(self) -> float:
+        return self._ranked_at + self.resort * self.n
+
     def _present_ranking(self) -> NDArray[np.int64]:
-        if self.n <= self._ranked_at and self._draws < self._ranked_at + self.resort * self.n:
+        if self.n <= self._ranked_at and self._draws < self._resorts_at:
             return self._ranking
-        hardness = np.where(np.isnan(self._losses), np.inf, self._losses)
-        return np.argsort(-hardness, kind="stable")
+        return _hardest_first(self._losses)
 
     def draw(self, size: int) -> NDArray[np.int64]:
         if self._warming_up:
             return self.permuted(size)
         # The sum of a geometric series, solved for its number of terms.
-        steps = -np.log(self.pressure) / self.n
+        log_ratio = -np.log(self.pressure) / self.n
         uniforms = self.uniforms(size)
-        if steps == 0:
+        if log_ratio == 0:
             ranks = uniforms * self.n
         else:
-            ranks = np.log1p(uniforms * np.expm1(steps * self.n)) / steps
+            ranks = np.log1p(uniforms * np.expm1(log_ratio * self.n)) / log_ratio
         ranking = self._present_ranking()
         if ranking is not self._ranking:
             self._ranking, self._ranked_at = ranking, self._draws
         return ranking[np.minimum(ranks.astype(np.int64), self.n - 1)]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        if not self._warming_up and self.n <= self._ranked_at:  # as many as this ranking is for
+            starts = self._draws + size * np.arange(count)
+            count = max(int((starts < self._resorts_at).sum()), 1)
+        elif not self._warming_up:
+            count = 1
+        return self.draw(count * size).reshape(count, size)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -299,3 +310,17 @@ class RankSampler(FeedbackSampler):
         if not np.array_equal(np.sort(ranking), np.arange(self.n)):
             raise ValueError("its ranking does not name every sample once.")
         self._ranking, self._ranked_at = ranking, int(state["ranked_at"])
+
+
+def _hardest_first(losses: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The samples by falling loss, unreported ones first; of equals, the lower number first.
+
+    As a stable sort would give them, but made by sorting words: the loss above, the number below.
+    """
+    hardness = np.where(np.isnan(losses), np.float32(np.inf), losses) + np.float32(0)  # no -0.0
+    bits = (-hardness).view(np.uint32)
+    # Floats as whole numbers of the same order: of negative ones all bits turn, of others the first.
+    bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    words = bits.astype(np.uint64) << np.uint64(32) | np.arange(losses.size, dtype=np.uint64)
+    words.sort()
+    return (words & np.uint64(0xFFFFFFFF)).view(np.int64)

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler, overridden
-from batchlab.samplers.ratios import RatioSampler, apportion
+from batchlab.samplers.draws.state import unchanged_on_error
+from batchlab.samplers.ratios import RatioSampler, apportion, apportion_all
 from batchlab.validation import check_losses
 
 
@@ -94,21 +95,34 @@ class MixtureSampler(RatioSampler):
         return tuple(self.samplers.values())
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        shares = self._shares()
+        return self._draw(1, size)[0]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        # Only of foreseen draws two small parts are the same as a large one.
+        steady = all(each.foreseen and not each._schedules for each in self.members())
+        return self._draw(count, size) if steady else super().draw_batches(count, size)
+
+    def _draw(self, count: int, size: int) -> NDArray[np.int64]:
+        shares, uniforms = self._shares(), self.uniforms(count * size)
         if self.exact:
-            counts, self._credit = apportion(size, shares, self._credit)
-            sources = np.repeat(np.arange(shares.size), counts)[np.argsort(self.uniforms(size))]
+            counts, credit = apportion_all(count, size, shares, self._credit)
+            in_order = np.repeat(np.tile(np.arange(shares.size), count), counts.reshape(-1))
+            order = np.argsort(uniforms.reshape(count, size), axis=1)
+            sources = np.take_along_axis(in_order.reshape(count, size), order, axis=1).reshape(-1)
+            wanted = counts.sum(axis=0)
         else:
             ends = np.cumsum(shares)
-            sources = np.searchsorted(ends / ends[-1], self.uniforms(size), side="right")
-            counts = np.bincount(sources, minlength=shares.size)
-        parts = [
-            sampler.take(count) + offset
-            for sampler, offset, count in zip(self.members(), self._offsets, counts.tolist())
-        ]
-        batch = np.empty(size, np.int64)
-        batch[np.argsort(sources, kind="stable")] = np.concatenate(parts)
-        return batch
+            sources = np.searchsorted(ends / ends[-1], uniforms, side="right")
+            wanted, credit = np.bincount(sources, minlength=shares.size), self._credit
+        with unchanged_on_error(self):
+            parts = [
+                sampler.take(each) + offset
+                for sampler, offset, each in zip(self.members(), self._offsets, wanted.tolist())
+            ]
+        self._credit = credit
+        batches = np.empty(count * size, np.int64)
+        batches[np.argsort(sources, kind="stable")] = np.concatenate(parts)
+        return batches.reshape(count, size)
 
     def _routed(self, indices: NDArray[np.int64]) -> list[tuple[Sampler, NDArray[np.int64]]]:
         """Every source and which of the `indices` are its own, as places in the batch."""

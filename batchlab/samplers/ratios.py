@@ -146,13 +146,17 @@ def apportion_all(
     open_ = np.flatnonzero(whole_part + rounding < quota - rounding)
     if open_.size < places:  # by rounding
         open_ = np.arange(shares.size)
+    chosen = []
     for row in range(batches):
         credit = credit + quota - whole_part
         if places > 0:
             owed = credit[open_]
-            least = np.partition(owed, -places)[-places]  # that gets a place; of equals, the first
-            chosen = open_[owed > least]
-            chosen = np.append(chosen, open_[owed == least][: places - chosen.size])
-            counts[row, chosen] += 1
-            credit[chosen] -= 1
+            gets = owed >= np.partition(owed, -places)[-places]
+            if np.count_nonzero(gets) > places:  # of equals, the first
+                gets = np.argsort(-owed, kind="stable")[:places]
+            groups = open_[gets]
+            credit[groups] -= 1
+            chosen.append(groups + row * shares.size)
+    if chosen:
+        counts.reshape(-1)[np.concatenate(chosen)] += 1
     return counts, credit

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 
 from batchlab.samplers import (
+    CurriculumSampler,
     MixtureSampler,
+    MPerClassSampler,
     PrioritizedSampler,
     RandomSampler,
+    RankSampler,
     Sampler,
     Schedule,
     ShardedSampler,
+    StratifiedSampler,
     WeightedSampler,
     parameters_of,
 )
@@ -187,6 +191,65 @@ def test_batches_drawn_ahead_are_those_that_come_one_by_one(make, most):
             together.update(indices, losses)
             one_by_one.update(indices, losses)
         assert next(expected, None) is None
+
+
+def of_many_classes(make):
+    classes = np.random.default_rng(0).integers(0, 300, 900)
+    return make(np.concatenate([classes, np.arange(300), np.arange(300)]))
+
+
+LARGER = {  # several rounds of a deck, openings and sortings fall into one block of batches
+    "stratified": lambda: StratifiedSampler(LABELS, 8),
+    "stratified, many classes": lambda: of_many_classes(lambda y: StratifiedSampler(y, 32)),
+    "m per class": lambda: of_many_classes(lambda y: MPerClassSampler(y, 2, 32)),
+    "m per class, short rounds": lambda: MPerClassSampler(np.arange(N) % 3, 7, 14),
+    "curriculum": lambda: CurriculumSampler(np.arange(500.0), 20, "step", pacing_epochs=1),
+    "rank": lambda: RankSampler(500, 20, resort=0.13),
+    "mixture": lambda: MixtureSampler(
+        {"a": RandomSampler(30, 1), "b": WeightedSampler(np.arange(90.0), 1, False)}, batch_size=11
+    ),
+    "mixture expected": lambda: MixtureSampler(
+        {"a": RandomSampler(30, 1), "b": PrioritizedSampler(90, 1)}, batch_size=11, exact=False
+    ),
+}
+
+
+@pytest.mark.parametrize("make", LARGER.values(), ids=LARGER)
+def test_blocks_of_batches_are_those_that_come_one_by_one(make):
+    together, one_by_one = make(), make()
+    blocks = []
+    for epoch in range(3):
+        expected = iter(one_by_one)
+        for first in together:
+            blocks.append(together.batches_ahead(1 + 5 * epoch))
+            rows = [next(expected) for _ in range(1 + len(blocks[-1]))]
+            np.testing.assert_array_equal([first, *blocks[-1]], rows)
+            assert together.state_dict() == one_by_one.state_dict()
+            for sampler in (together, one_by_one):
+                sampler.update(np.concatenate(rows), losses_of(np.concatenate(rows), epoch))
+        if epoch == 1:
+            together.batch_size = one_by_one.batch_size = one_by_one.batch_size // 2
+    assert max(map(len, blocks)) > 1
+
+
+def test_a_source_that_fails_loses_nothing():
+    def mixed(second):
+        return MixtureSampler({"a": RandomSampler(40, 1), "b": second}, batch_size=8)
+
+    class FailsOnce(RandomSampler):
+        failed = False
+
+        def draw(self, size):
+            if self.position > 8 and not self.failed:
+                type(self).failed = True
+                raise OSError("no answer")
+            return super().draw(size)
+
+    sampler, came = mixed(FailsOnce(20, 1)), []
+    with pytest.raises(OSError, match="no answer"):
+        came.extend(batch.tolist() for batch in sampler)
+    sampler.continue_epoch()
+    assert came + lists(sampler) == lists(mixed(RandomSampler(20, 1)))
 
 
 @pytest.mark.parametrize("name", ["sequential", "random", "weighted", "class-balanced"])

@@ -268,6 +268,20 @@ def test_m_per_class_counts_are_exact(batch_size, m, sizes, n_classes):
         assert (labels[batch].reshape(-1, m) == labels[batch][::m, None]).all()
 
 
+def test_many_classes_cost_no_more_than_those_of_the_batch():
+    sampler = MPerClassSampler(np.repeat(np.arange(200_000), 2), 2, 8)
+    batch = next(iter(sampler))
+    tracemalloc.start()
+    batches = np.stack([batch, *sampler.batches_ahead(20)]) // 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000
+    assert all(np.unique(row).size == 4 for row in batches)
+    chances = sampler.probabilities
+    assert chances.sum() == pytest.approx(1)
+    assert np.unique(chances.round(12)).size == 1  # whole decks of two, or one that is dealt
+
+
 def test_m_per_class_draws_classes_alike():
     labels = np.repeat(np.arange(6), [2, 4, 8, 16, 32, 64])
     draws = labels[indices(MPerClassSampler(labels, 2, 6), epochs=50)]
