@@ -127,11 +127,14 @@ class History:
         self.events.append(Event(self.steps, name, value))
 
     def end_epoch(self, logs: dict[str, Any]) -> None:
-        """Close an epoch with its metrics, one number per name."""
+        """Close an epoch with its metrics, by name: numbers, or arrays, which are kept as lists."""
         self.epoch.append(len(self.epoch))
         self.epoch_steps = 0
         for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
+            array = np.asarray(value)
+            number = array.ndim == 0 and array.dtype.kind in "biuf"
+            plain = float(array) if number else array.tolist()
+            self.history.setdefault(name, []).append(plain)
 
     @property
     def indices(self) -> Sequence[NDArray[np.int32]]:
