@@ -60,7 +60,7 @@ def fit_baseline(
     """
     check_ready(model, epochs, "fit_baseline")
     if sampler is None:
-        n = len(keras.tree.flatten(x)[0])
+        n = Loader(x, y, sampler=range(0)).n  # `x` may be a list of rows
         sampler = RandomSampler(n, batch_size, seed=seed)
     loader = _RecordingLoader(x, y, sampler=sampler)
     keras_history = model.fit(
@@ -84,7 +84,7 @@ class _RecordingLoader(Loader):
         self.history = History(self.n)
 
     def on_epoch_end(self) -> None:
-        if self._inside_fit_epoch:
+        if self._fit_epoch_over:
             for indices in self._fit_batches:
                 self.history.record(indices)
         super().on_epoch_end()

@@ -18,6 +18,7 @@ from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
 from batchlab.loops.compiled import CompiledSteps, Group, Result
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.targets import not_finite
 
 _CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 _CLOCK = ("choosing", "training", "compiling")
@@ -213,10 +214,16 @@ class Runner:
             else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
         )
         weights = "those before that step" if before else "spoilt"
+        mend = "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
+        # Some layers take a NaN for 0, and only their gradients spoil the weights, a step before.
+        for batch in (samples, *self.history.indices[-1:]):
+            if where := not_finite(self.loader.rows(batch)[0], "x", batch):
+                mend = f"In the data {where}: fill such values in, or leave their rows out."
+                break
         raise FloatingPointError(
             f"{self.owner}: the loss became {result.totals[row]} at step {self.history.steps}, for "
             f"{which}. The weights are {weights}. "
-            "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
+            f"{mend}"
         )
 
 
@@ -239,7 +246,9 @@ class _Epoch:
     def __init__(self, sampler: Any, done: int, owner: str) -> None:
         self.sampler, self.owner = sampler, owner
         self.empty = done == 0
-        self.over = done >= len(sampler)  # saved after the last batch, before the epoch was closed
+        self._ours = hasattr(sampler, "continue_epoch")
+        # Saved after the last batch, before the epoch was closed: ours know it themselves.
+        self.over = not self._ours and done >= len(sampler)
         self.failure: Exception | None = None  # of the last draw
         self._begun = done > 0
         self._count = self._most = 0
@@ -274,9 +283,13 @@ class _Epoch:
 
     def _next(self, take: Draw) -> NDArray[np.int64]:
         if self._batches is None:
-            if self._begun and hasattr(self.sampler, "continue_epoch"):
+            going_on, self._begun = self._begun and self._ours, True
+            if going_on:
                 self.sampler.continue_epoch()
-            self._batches, self._begun = iter(self.sampler), True
+                epoch = self.sampler.epoch
+            self._batches = iter(self.sampler)
+            if going_on and self.sampler.epoch != epoch:
+                raise StopIteration  # nothing was left of it
         return np.asarray(take(self._batches))[np.newaxis]
 
     def _tried(self, draw: Callable[..., Any], *arguments: Any) -> Any:

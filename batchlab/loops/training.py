@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from batchlab.backend import keras
+from batchlab.backend import keras, tf
 from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
@@ -15,7 +15,8 @@ from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.runner import Runner
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import check_own_step, check_ready
+from batchlab.loops.step import check_own_step, check_ready, specs_of
+from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter
 
@@ -135,6 +136,8 @@ def train(
         # For XLA a call has that many rows, used or not.
         most=fixed_size or (lag if loader.listens else len(loader)),
     )
+    if validation_data is not None:
+        _check_validation(validation_data, steps)
     runner = Runner(
         steps,
         history,
@@ -147,7 +150,7 @@ def train(
         ahead=not hooks.every_batch,  # a callback may change the sampler
     )
     model.stop_training = False
-    logs: dict[str, float] = {}
+    logs: dict[str, Any] = {}
     hooks.list.on_train_begin()
     for epoch in range(len(history.epoch), epochs):
         if history.epoch_steps == 0:
@@ -169,6 +172,38 @@ def train(
     model.optimizer.finalize_variable_values(model.trainable_weights)
     hooks.list.on_train_end(logs)
     return history
+
+
+def _check_validation(data: Any, steps: CompiledSteps) -> None:
+    """Refuse what ``model.evaluate`` would refuse after an epoch, as far as shapes and classes go."""
+    model = steps.program.model
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
+        return
+    if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
+        raise TypeError(
+            "train: validation_data must be a tuple (x, y), a tf.data.Dataset or a Loader, got "
+            f"{type(data).__name__}."
+        )
+    x, y = (data.x, data.y) if isinstance(data, Loader) else data[:2]
+    if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
+        return  # lists of numbers: Keras makes arrays of them
+    lengths = [leaf.shape[0] for leaf in keras.tree.flatten((x, y))]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"train: validation_data must have one row per sample each, got {lengths} rows."
+        )
+    specs = specs_of((x, y))
+    if not model.run_eagerly and specs != specs_of((steps.loader.x, steps.loader.y)):
+        try:  # a trace: nothing is computed
+            tf.function(
+                lambda x, y: model.compute_loss(x, y, model(x, training=False)), autograph=False
+            ).get_concrete_function(*specs)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"train: validation_data does not fit model {model.name!r}: its shapes are "
+                f"{[leaf.shape for leaf in keras.tree.flatten((x, y))]}. {error}"
+            ) from error
+    check_targets(model, y, steps.outputs, "validation_data[1]")
 
 
 def _evaluate(

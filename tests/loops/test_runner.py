@@ -72,6 +72,12 @@ def test_losses_are_handed_back_at_multiples_of_the_lag_counted_over_all_epochs(
     assert told.tolist() == sorted({*range(lag, 15, lag), 7, 14})
 
 
+def test_a_wrapper_hears_of_every_loss():
+    sampler = FeedbackSampler(N, 4)
+    train(model("dense"), loader(sampler=ShardedSampler(sampler, 1, 0)), 2, **OPTIONS)
+    assert sum(map(len, sampler.told)) == 2 * N
+
+
 def test_two_samplers_in_turn_each_hear_of_what_they_drew():
     samplers = [FeedbackSampler(N, 4, seed=seed) for seed in range(2)]
     source = loader(sampler=samplers[0])
@@ -130,6 +136,24 @@ def test_a_growing_batch_size_does_not_end_an_epoch_early():
     sampler = RandomSampler(N, 2)
     history = train(model("dense"), loader(sampler=sampler), callbacks=[Grow()], **OPTIONS)
     assert [len(batch) for batch in history.indices] == [2] * 10 + [8]
+
+
+@pytest.mark.parametrize("steps", [10, 11])
+def test_an_epoch_that_was_left_after_a_change_of_the_batch_size_goes_on(steps):
+    class Leave(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.params["epochs"] == 2 and batch == 9:
+                sampler.batch_size = 9
+            if self.params["epochs"] == 2 and batch == steps - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    sampler, net = RandomSampler(N, 2), model("dense")
+    with pytest.raises(KeyboardInterrupt):
+        train(net, loader(sampler=sampler), 2, callbacks=[Leave()], **OPTIONS)
+    assert net.history.steps == steps
+    history = train(net, loader(sampler=sampler), 3, history=net.history, **OPTIONS)
+    assert [len(batch) for batch in history.indices] == [2] * 10 + [8] + [9, 9, 9, 1] * 2
+    assert history.visits.tolist() == [3] * N
 
 
 @pytest.mark.parametrize("streamed", [False, True])
