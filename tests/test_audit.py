@@ -77,9 +77,9 @@ def test_a_small_buffer_over_sorted_classes():
 def test_repeat_before_shuffle():
     dataset = pipeline().repeat().shuffle(N).batch(SIZE)
     report = audit(dataset, rows=(X, Y), steps_per_epoch=N // SIZE, epochs=4)
-    assert wrong(report) == ["epochs/mixed"], str(report)
+    assert wrong(report) == ["duplicates/mixed epochs"], str(report)
     report = audit(model().fit, dataset, rows=(X, Y), steps_per_epoch=N // SIZE, epochs=4)
-    assert wrong(report) == ["epochs/mixed"], str(report)
+    assert wrong(report) == ["duplicates/mixed epochs"], str(report)
     sound = pipeline().shuffle(N).repeat().batch(SIZE)
     report = audit(sound, rows=(X, Y), steps_per_epoch=N // SIZE, epochs=4)
     assert not wrong(report), str(report)
@@ -96,7 +96,7 @@ def test_a_forgotten_shuffle_false_on_a_curriculum():
 def test_overlapping_shards():
     shards = [pipeline().shuffle(N).shard(2, worker).batch(SIZE) for worker in range(2)]
     report = audit(*shards, rows=(X, Y))
-    assert wrong(report) == ["shards/overlap"], str(report)
+    assert "shards/overlap" in codes(report, "fault"), str(report)
     shards = [pipeline().shard(2, worker).shuffle(N).batch(SIZE) for worker in range(2)]
     assert "shards/overlap" not in wrong(audit(*shards, rows=(X, Y), contract=[]))
 
@@ -115,7 +115,7 @@ def test_rows_that_never_come():
     report = audit(model().fit, X, Y, batch_size=SIZE, validation_split=0.1)
     (found,) = [each for each in report.findings if each.code == "coverage/never"]
     assert (found.level, found.index) == ("fault", N - N // 10)
-    assert "24 of 240 never came" in found.message
+    assert "24 of 240 do not" in found.message
 
 
 def test_a_training_in_the_order_of_the_data():
@@ -135,7 +135,7 @@ def test_a_seed_that_is_not_used_and_one_that_does_not_suffice():
 def test_a_class_mix_that_is_not_the_stated_one():
     loader = Loader(X, Y, sampler=RandomSampler(N, SIZE, replacement=True))
     third = {0: 1, 1: 1, 2: 1}
-    assert "frequency/frequency" in codes(audit(loader, expected=third, epochs=8), "fault")
+    assert "stated/frequency" in codes(audit(loader, expected=third, epochs=8), "fault")
     weights = (1 / np.bincount(Y))[Y]
     loader = Loader(X, Y, sampler=WeightedSampler(weights, SIZE))
     assert not wrong(audit(loader, expected=third, epochs=8))
