@@ -14,6 +14,8 @@ from batchlab.samplers import (
     ShardedSampler,
     WeightedSampler,
 )
+from tests.samplers import strategies
+from tests.samplers.strategies import STRATEGIES
 
 N, SIZE = 240, 16
 Y = np.repeat([0, 1, 2], [120, 80, 40])
@@ -192,6 +194,52 @@ def test_our_loader_in_fit_is_accepted():
     loader = Loader(X, Y, sampler=RandomSampler(N, SIZE))
     report = audit(model().fit, loader, shuffle=False, contract=["random", "once"])
     assert not wrong(report), str(report)
+
+
+def test_the_loader_is_left_as_it_was():
+    loader, fresh = (Loader(X, Y, sampler=RandomSampler(N, SIZE)) for _ in range(2))
+    for what in ((model().fit, loader), (loader,)):
+        audit(*what)
+        assert type(loader) is Loader
+        assert loader.sampler.state_dict() == fresh.sampler.state_dict()
+    np.testing.assert_array_equal(loader[0][0], fresh[0][0])
+    np.testing.assert_array_equal(loader[1][0], fresh[1][0])
+
+
+class ByNumber(keras.utils.PyDataset):
+    """A plain PyDataset: batches by number, no iterator."""
+
+    def __init__(self):
+        super().__init__()
+        self.epoch, self.order = 0, np.random.default_rng(0).permutation(N)
+
+    def __len__(self):
+        return N // SIZE
+
+    def __getitem__(self, number):
+        rows = self.order[number * SIZE : (number + 1) * SIZE]
+        return X[rows], Y[rows]
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self.order = np.random.default_rng(self.epoch).permutation(N)
+
+
+def test_a_plain_pydataset_is_accepted():
+    every = {"rows": (X, Y), "contract": ["random", "once"]}
+    assert not wrong(audit(ByNumber(), **every))
+    assert not wrong(audit(model().fit, ByNumber(), shuffle=False, **every))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_our_strategies_are_accepted(name):
+    sampler = STRATEGIES[name](batch_size=8)
+    n = getattr(sampler, "n", strategies.N)
+    x = np.arange(n, dtype=np.float32)
+    report = audit(Loader(x, x, sampler=sampler), labels=np.arange(n) % 3, contract=[], epochs=8)
+    # The one row of weight 0 does not come, and that is said.
+    zero = ["coverage/never"] if name == "weighted without replacement" else []
+    assert wrong(report) == zero, str(report)
 
 
 def test_fit_baseline_is_accepted(monkeypatch):

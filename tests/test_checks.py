@@ -611,6 +611,10 @@ def test_a_fixed_order_is_accepted_where_it_is_declared():
     assert codes(in_order) == ["epochs/unshuffled"]
 
 
+def test_a_pool_that_grows_is_no_overlap():
+    assert not check_sampler(STRATEGIES["curriculum"](batch_size=8)).warnings
+
+
 def test_a_contract_is_kept_or_not():
     every = ["random", "once", "seeded", "live"]
     assert check_sampler(RandomSampler(N, 8), contract=every).ok

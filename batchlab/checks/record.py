@@ -75,6 +75,7 @@ class Record:
         self.first: list[Epoch] = []  # the first two epochs
         self.count = 0  # epochs
         self.covered = 0  # different samples of each epoch, added up
+        self.exact = 0  # epochs without repeats
         self.permutes = True  # no epoch shows a sample twice, nor leaves out one of the first
         self.repeated = np.zeros(2, np.int64)  # within batches, within epochs
         self.shared = np.zeros(2, np.int64)  # samples of a batch that are in the next, next but one
@@ -116,6 +117,7 @@ class Record:
         self.constant &= earlier == 0
         both = min(order.size, self.steady.size)
         self.steady = self.steady[:both] & (order[:both] == self.first[0].order[:both])
+        self.exact += distinct.size == order.size
         if distinct.size < order.size:
             self._count_repeats(epoch, distinct.size)
         self.sizes |= set(sizes[:-1].tolist())
@@ -295,7 +297,7 @@ def judge_coverage(
     elif in_epoch and chance < FALSE_ALARM:
         says = f"{seen}, yet all come equally often in the end: epochs run into each other."
         yield warning("duplicates/mixed epochs", says)
-    elif in_epoch and 0.85 < record.share < 1 and max(record.samples) <= n:
+    elif not record.exact and 0.85 < record.share < 1 and max(record.samples) <= n:
         says = f"{seen}: nearly every sample once, but not quite. Do batches overlap?"
         yield warning("duplicates/nearly once", says)
     else:

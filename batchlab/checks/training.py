@@ -169,9 +169,8 @@ class _Training:
         steps = self.options.get("steps_per_epoch")
         runs = [iter(run) for run in runs] if steps else runs
         for _ in range(epochs):
-            sink(
-                self.reader.epoch(itertools.chain(*(itertools.islice(run, steps) for run in runs)))
-            )
+            parts = [_pass_over(run, steps) for run in runs]
+            sink(self.reader.epoch(itertools.chain(*parts)))
 
     def _play_fit(self, sink: Callable[[Epoch], None], epochs: int, seed: int | None) -> None:
         from batchlab.backend import keras
@@ -184,7 +183,6 @@ class _Training:
                 def __getitem__(self, number: int) -> Any:
                     return tuple(super().__getitem__(number)), np.array([number])
 
-            data = copy.copy(data)
             data.__class__ = Numbered
 
         class StandIn(keras.Model):
@@ -230,12 +228,25 @@ class _Training:
 
 
 def _copied(data: Any) -> Any:
-    """A copy with a sampler of its own, where there is one: the training is left as it was."""
-    if not hasattr(data, "sampler") or hasattr(data, "batch_sampler"):
+    """A copy that shares only the arrays: a training that has a state is left as it was."""
+    own = getattr(data, "__dict__", {})
+    if not {"sampler", "state_dict", "on_epoch_end"} & set(dir(data)) or "batch_sampler" in own:
         return data
-    copied = copy.copy(data)
-    copied.sampler = copy.deepcopy(data.sampler)
-    return copied
+    arrays = [
+        own.get("x"),
+        own.get("y"),
+        *(each for each in own.values() if hasattr(each, "shape")),
+    ]
+    try:
+        return copy.deepcopy(data, {id(each): each for each in arrays})
+    except Exception:  # an open file, a generator under way
+        return copy.copy(data)
+
+
+def _pass_over(data: Any, steps: int | None) -> Iterator[Any]:
+    """The batches of one epoch; a PyDataset is told that it ended."""
+    yield from itertools.islice(data, steps)
+    getattr(data, "on_epoch_end", lambda: None)()
 
 
 # -- recognising rows ------------------------------------------------------------------------------
