@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from batchlab.checks import check_sampler
-from batchlab.checks.sampler import _Subject
+from batchlab.checks.subject import Subject
 from batchlab.samplers import (
     Parameter,
     PrioritizedSampler,
@@ -411,7 +411,7 @@ def test_one_epoch_is_enough_to_look_at():
 
 def test_a_large_epoch_of_small_batches_ends():
     # 1.1 million batches were once called endless.
-    assert _Subject(RandomSampler(1_100_000, 1), None, None, None, ()).at_most > 1_100_000
+    assert Subject(RandomSampler(1_100_000, 1), None, None, None, ()).at_most > 1_100_000
 
 
 class SetsTheGlobalState(Plain):
@@ -494,7 +494,6 @@ FOUND = {
     SetsTheGlobalState: "global random state/used",
     TwoInTurn: "epochs/replayed",
     FirstStaysFirst: "epochs/same place",
-    DrawsFloats: "indices/float",
     NegativeChances: "probabilities/no chance",
     TooFewChances: "probabilities/shape",
     Quits: "batches/failed",
@@ -521,6 +520,11 @@ def test_these_are_warnings_and_faults_where_the_contract_says_so(cls, code):
     assert code in codes(report, "warning"), str(report)
     report = check_sampler(cls(), contract=["once", "random"])
     assert code in codes(report), str(report)
+
+
+def test_draws_that_are_no_whole_numbers_are_found():
+    (found,) = check_sampler(DrawsFloats(N, 8)).faults
+    assert "float" in found
 
 
 def test_places_are_stated():
@@ -605,6 +609,10 @@ def test_a_fixed_order_is_accepted_where_it_is_declared():
     assert codes(check_sampler(Declared(), contract=["random"])) == ["epochs/replayed"]
     in_order = check_sampler(SequentialSampler(N, 8), contract=["random"])
     assert codes(in_order) == ["epochs/unshuffled"]
+
+
+def test_a_pool_that_grows_is_no_overlap():
+    assert not check_sampler(STRATEGIES["curriculum"](batch_size=8)).warnings
 
 
 def test_a_contract_is_kept_or_not():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrc, chdtrc
+from scipy.special import bdtrc, chdtr, chdtrc
 
 from batchlab.checks.report import Finding, fault, note, passed, warning
 
@@ -75,6 +75,7 @@ class Record:
         self.first: list[Epoch] = []  # the first two epochs
         self.count = 0  # epochs
         self.covered = 0  # different samples of each epoch, added up
+        self.exact = 0  # epochs without repeats
         self.permutes = True  # no epoch shows a sample twice, nor leaves out one of the first
         self.repeated = np.zeros(2, np.int64)  # within batches, within epochs
         self.shared = np.zeros(2, np.int64)  # samples of a batch that are in the next, next but one
@@ -116,6 +117,7 @@ class Record:
         self.constant &= earlier == 0
         both = min(order.size, self.steady.size)
         self.steady = self.steady[:both] & (order[:both] == self.first[0].order[:both])
+        self.exact += distinct.size == order.size
         if distinct.size < order.size:
             self._count_repeats(epoch, distinct.size)
         self.sizes |= set(sizes[:-1].tolist())
@@ -266,6 +268,54 @@ def judge_frequency(observed: NDArray[Any], expected: NDArray[np.float64], topic
         says = f"what came does not follow what was stated ({numbers}; by chance: 1 in 10⁶)."
         return fault(f"{topic}/frequency", says)
     return passed(f"{topic}/frequency", f"what came agrees with what was stated ({numbers}).")
+
+
+def judge_coverage(
+    record: Record,
+    *,
+    once: bool = False,
+    possible: NDArray[np.bool_] | None = None,
+    promised: bool = False,
+    may_drop: bool = False,
+    even: bool = False,
+) -> Iterator[Finding]:
+    """Which samples never came, and which came twice?
+
+    `once` and `promised` say that every sample, and that none twice, was promised; `possible`, (n,),
+    which may come at all, `may_drop` that a smaller last batch is left out on purpose, and `even`
+    that visits that are more even than by chance come from epochs that run into each other.
+    """
+    n, visits, (in_batch, in_epoch) = record.n, record.visits, record.repeated.tolist()
+    never = np.flatnonzero((visits == 0) & (True if possible is None else possible))
+    seen = f"{in_batch} within batches and {in_epoch} within epochs, of {record.count} epochs"
+    chance = chdtr(n - 1, ((visits - visits.mean()) ** 2).sum() / visits.mean()) if even else 1.0
+    if in_epoch and promised:
+        yield fault("duplicates/promised", f"{seen}, although replacement is False.")
+    elif record.overlaps:
+        says = f"{seen}; batches in a row share samples. Do batches overlap?"
+        yield (fault if once else warning)("duplicates/overlap", says)
+    elif in_epoch and chance < FALSE_ALARM:
+        says = f"{seen}, yet all come equally often in the end: epochs run into each other."
+        yield warning("duplicates/mixed epochs", says)
+    elif not record.exact and 0.85 < record.share < 1 and max(record.samples) <= n:
+        says = f"{seen}: nearly every sample once, but not quite. Do batches overlap?"
+        yield warning("duplicates/nearly once", says)
+    else:
+        yield note("duplicates/count", f"{seen}.")
+    if never.size and (record.permutes or once):
+        says = f"sample {never[0]} never comes ({never.size} of {n} do not)."
+        yield fault("coverage/never", says, index=int(never[0]))
+    elif record.lost and not may_drop:
+        says = f"every epoch leaves out {record.lost} samples: those of a smaller last batch."
+        yield (fault if once else warning)("coverage/lost", says, "Yield what is left, too.")
+    elif once and not (record.permutes or record.lost):
+        counts = np.bincount(record.first[0].order, minlength=n)
+        index = int(np.abs(counts - 1).argmax())
+        says = f"not every sample comes once in every epoch: {index} came {counts[index]} times."
+        yield fault("coverage/not once", says, index=index)
+    else:
+        ever = f"{np.count_nonzero(visits) / n:.1%} over {record.count}"
+        yield note("coverage/share", f"{record.share:.1%} of the samples per epoch, {ever}.")
 
 
 def class_mix(record: Record) -> Iterator[Finding]:

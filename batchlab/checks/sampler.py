@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import json
 import random
 import threading
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from batchlab.checks.record import (
-    Epoch,
-    Record,
     Unusable,
     class_mix,
     epochs_needed,
+    judge_coverage,
     judge_frequency,
     judge_order,
-    read_epoch,
 )
 from batchlab.checks.report import Finding, Report, fault, note, passed, warning
+from batchlab.checks.subject import Subject
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.validation import check_labels, check_weights
-
-CONTRACT = ("fixed", "random", "once", "seeded", "live")
 
 
 def check_sampler(
@@ -88,7 +81,7 @@ def check_sampler(
     ['epochs: samples always come in the order of the data, unshuffled.']
     """
     Parameter(1.0, low=0.01, name="patience").check(patience, "check_sampler")
-    subject = _Subject(sampler, labels, epochs, expected, contract)
+    subject = Subject(sampler, labels, epochs, expected, contract)
     report = Report(type(sampler).__name__)
     with global_state_kept():
         thread = threading.Thread(target=_run, args=(subject, report), daemon=True)
@@ -109,7 +102,7 @@ def check_sampler(
     return answered
 
 
-def _run(subject: _Subject, report: Report) -> None:
+def _run(subject: Subject, report: Report) -> None:
     """All checks, one by one; a sampler's error is reported where it first appears."""
     errors: set[str] = set()
     for check in _CHECKS:
@@ -140,165 +133,15 @@ def global_state_kept() -> Iterator[None]:
         random.setstate(kept[1])
 
 
-class _Subject:
-    """The sampler under test: makes copies, runs them, keeps what was seen."""
-
-    def __init__(
-        self, sampler: Any, labels: Any, epochs: Any, expected: Any, contract: Collection[str]
-    ) -> None:
-        owner, self.original = "check_sampler", sampler
-        n = getattr(sampler, "n", None)
-        n = int(n) if isinstance(n, (int, np.integer)) and n > 0 else None
-        self.expected = self.labels = None
-        if expected is not None:
-            self.expected = check_weights(expected, owner, "expected")
-        if labels is not None:
-            self.labels = check_labels(labels, owner)
-        for name, given in (
-            ("expected", self.expected),
-            ("labels", self.labels and self.labels[1]),
-        ):
-            n = given.size if n is None and given is not None else n
-            if given is not None and given.size != n:
-                raise ValueError(
-                    f"{owner}: {name} must have one entry for each of the {n} samples, got "
-                    f"{given.size}."
-                )
-        self.wanted = epochs
-        if epochs is not None:
-            Parameter(1, low=1, name="epochs").check(epochs, owner)
-        self.contract = {contract} if isinstance(contract, str) else set(contract)
-        if not self.contract < set(CONTRACT) or {"fixed", "random"} <= self.contract:
-            raise ValueError(
-                f"{owner}: contract may hold {', '.join(CONTRACT)}, and not both fixed and random, "
-                f"got {sorted(map(str, self.contract))}."
-            )
-        self.record = Record(n, self.labels)
-        self.place = (0, -1)  # epoch and batch that came last
-        self.beats = 0
-
-    def fresh(self) -> Any:
-        """A copy that knows nothing of the other copies; the sampler itself where that fails."""
-        try:
-            return copy.deepcopy(self.original)
-        except Exception:
-            return self.original
-
-    @cached_property
-    def can_be_copied(self) -> bool:
-        return self.fresh() is not self.original
-
-    @cached_property
-    def seed(self) -> int | None:
-        seed = getattr(self.original, "seed", None)
-        return seed if isinstance(seed, int) else None
-
-    @cached_property
-    def at_most(self) -> int:
-        """So many batches are no epoch any more."""
-        known = [getattr(self.original, "samples_per_epoch", None), self.record.top]
-        with contextlib.suppress(Exception):
-            known.append(len(self.original))
-        numbers = [each for each in known if isinstance(each, int)]
-        return max(10**5, 4 * max(numbers)) if numbers else 10**6
-
-    def beat(self) -> None:
-        self.beats += 1
-        self.place = self.place[0], self.place[1] + 1
-
-    def read(self, sampler: Any, epoch: int = 0) -> Epoch:
-        """One epoch of a copy."""
-        self.place = epoch, -1
-        return read_epoch(sampler, self.at_most, epoch, self.beat)
-
-    @cached_property
-    def weights(self) -> NDArray[np.float64] | None:
-        """How often samples should come, as meant or as the sampler says."""
-        own = getattr(self.original, "weights", None)
-        if self.expected is not None or np.shape(own) != (self.record.n,):
-            return self.expected
-        return np.asarray(own, float)
-
-    @cached_property
-    def stated(self) -> _Stated:
-        """What the sampler said before a batch, compared with the first sample that then came."""
-        runner, seen, noise = self.fresh(), _Stated(), np.random.default_rng(0)
-        if getattr(runner, "probabilities", None) is None:
-            return seen
-        wanted = int(np.clip(2e7 / self.record.n, 40, 400))
-        while seen.count < wanted:
-            epoch, before = iter(runner), seen.count
-            while seen.count < wanted:
-                chances = np.array(runner.probabilities, float)
-                batch = next(epoch, None)
-                self.beat()
-                if batch is None:
-                    break
-                came = int(np.ravel(batch)[0])
-                seen.fault = _wrong_chances(chances, came, self.record.n)
-                if seen.fault is not None:
-                    return seen
-                seen.add(chances, came, noise.random())
-            if seen.count == before:
-                break
-        return seen
-
-
-@dataclass
-class _Stated:
-    """What ``probabilities`` said before each of some draws, and how well the draws agree."""
-
-    count: int = 0
-    constant: bool = True  # always the same chances
-    certain: bool = True  # always one sample with chance 1
-    first: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    possible: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
-    bins: NDArray[np.int64] = field(default_factory=lambda: np.zeros(8, np.int64))
-    fault: Finding | None = None
-
-    def add(self, chances: NDArray[np.float64], came: int, noise: float) -> None:
-        if self.count == 0:
-            self.first, self.possible = chances, chances > 0
-        self.count += 1
-        self.constant &= np.array_equal(self.first, chances)
-        self.certain &= bool(chances.max() == 1)
-        self.possible |= chances > 0
-        # The share of the chances below the sample that came, plus a random part of its own, is
-        # uniform if the chances are true, however they change from batch to batch.
-        own = chances[came]
-        below = chances[chances < own].sum() + own * (chances[:came] == own).sum()
-        self.bins[min(int((below + noise * own) * 8), 7)] += 1
-
-
-def _wrong_chances(chances: NDArray[np.float64], came: int, n: int) -> Finding | None:
-    topic = "probabilities"
-    if chances.shape != (n,):
-        says = f"they have shape {chances.shape}, but there are {n} samples."
-        return fault(f"{topic}/shape", says)
-    wrong = ~(np.isfinite(chances) & (chances >= 0))
-    if wrong.any():
-        index = int(wrong.argmax())
-        says = f"that of sample {index} is {chances[index]:.6g}, but chances lie from 0 to 1."
-        return fault(f"{topic}/no chance", says, index=index)
-    if abs(chances.sum() - 1) > 1e-6:
-        return fault(f"{topic}/sum", f"they add up to {chances.sum():.6g}, not to 1.")
-    if chances[came] == 0:
-        says = f"sample {came} came although its stated probability was 0."
-        return fault(f"{topic}/impossible", says, index=came)
-    return None
-
-
 # -- the checks: each yields findings ------------------------------------------------------------
 
 
-def _batches(subject: _Subject) -> Iterator[Finding]:
+def _batches(subject: Subject) -> Iterator[Finding]:
     original, record = subject.original, subject.record
-    kind = type(original).__name__
-    if isinstance(original, type):
-        says = f"{original.__name__} is a class: pass {original.__name__}(...)."
-        raise Unusable(fault("batches/no sampler", says))
-    if not hasattr(original, "__iter__"):
-        says = f"{kind} cannot be iterated, but a sampler's __iter__ yields an epoch of batches."
+    if isinstance(original, type) or not hasattr(original, "__iter__"):
+        says = f"{type(original).__name__} cannot be iterated, but a sampler yields batches."
+        if isinstance(original, type):
+            says = f"{original.__name__} is a class: pass {original.__name__}(...)."
         raise Unusable(fault("batches/no sampler", says))
     runner = subject.fresh()
     record.add(subject.read(runner))
@@ -318,7 +161,7 @@ def _batches(subject: _Subject) -> Iterator[Finding]:
             yield fault("indices/float", says, "Return whole numbers.")
 
 
-def _batch_sizes(subject: _Subject) -> Iterator[Finding]:
+def _batch_sizes(subject: Subject) -> Iterator[Finding]:
     record, scheduled = subject.record, getattr(subject.original, "_schedules", {})
     if len(record.sizes) > 1 and not scheduled:
         found = ", ".join(map(str, sorted(record.sizes)))
@@ -334,46 +177,20 @@ def _batch_sizes(subject: _Subject) -> Iterator[Finding]:
             yield fault("length/length", f"len() says {stated}, but an epoch has {seen}.")
 
 
-def _coverage(subject: _Subject) -> Iterator[Finding]:
-    record, once = subject.record, "once" in subject.contract
-    dropped = getattr(subject.original, "drop_last", False) is True
-    declared = {getattr(subject.original, "samples_per_epoch", None)} == record.samples
-    never = np.flatnonzero(record.visits == 0)
-    missed = never[subject.stated.possible[never]] if subject.stated.count else never
-    if missed.size and (record.permutes or once):
-        says = f"sample {missed[0]} never comes ({missed.size} of {record.n} do not)."
-        yield fault("coverage/never", says, index=int(missed[0]))
-    elif record.lost and not dropped and not declared:
-        says = f"every epoch leaves out {record.lost} samples: those of a smaller last batch."
-        yield (fault if once else warning)("coverage/lost", says, "Yield what is left, too.")
-    elif once and not record.permutes and not (dropped and record.lost):
-        counts = np.bincount(record.first[0].order, minlength=record.n)
-        index = int(np.abs(counts - 1).argmax())
-        says = f"not every sample comes once in every epoch: {index} came {counts[index]} times."
-        yield fault("coverage/not once", says, index=index)
-    else:
-        over = f"{1 - never.size / record.n:.1%} over {record.count}"
-        yield note("coverage/share", f"{record.share:.1%} of the samples per epoch, {over}.")
+def _coverage(subject: Subject) -> Iterator[Finding]:
+    record, original = subject.record, subject.original
+    declared = {getattr(original, "samples_per_epoch", None)} == record.samples
+    yield from judge_coverage(
+        record,
+        once="once" in subject.contract,
+        possible=subject.stated.possible if subject.stated.count else None,
+        promised=getattr(original, "replacement", True) is False,
+        may_drop=getattr(original, "drop_last", False) is True or declared,
+    )
+    yield from class_mix(record)
 
 
-def _duplicates(subject: _Subject) -> Iterator[Finding]:
-    record = subject.record
-    in_batch, in_epoch = record.repeated.tolist()
-    seen = f"{in_batch} within batches and {in_epoch} within epochs, of {record.count} epochs"
-    nearly = 0.85 < record.share < 1 and max(record.samples) <= record.n
-    if in_epoch and getattr(subject.original, "replacement", True) is False:
-        yield fault("duplicates/promised", f"{seen}, although replacement is False.")
-    elif record.overlaps:
-        says = f"{seen}; batches in a row share samples. Do batches overlap?"
-        yield (fault if "once" in subject.contract else warning)("duplicates/overlap", says)
-    elif in_epoch and nearly:
-        says = f"{seen}: nearly every sample once, but not quite. Do batches overlap?"
-        yield warning("duplicates/nearly once", says)
-    else:
-        yield note("duplicates/count", f"{seen}.")
-
-
-def _weights(subject: _Subject) -> Iterator[Finding]:
+def _weights(subject: Subject) -> Iterator[Finding]:
     weights, record = subject.weights, subject.record
     if weights is None:
         return
@@ -389,7 +206,7 @@ def _weights(subject: _Subject) -> Iterator[Finding]:
         yield judge_frequency(record.visits, weights, "expected frequency")
 
 
-def _probabilities(subject: _Subject) -> Iterator[Finding]:
+def _probabilities(subject: Subject) -> Iterator[Finding]:
     topic, stated = "probabilities", subject.stated
     if stated.fault is not None:
         yield stated.fault
@@ -401,11 +218,7 @@ def _probabilities(subject: _Subject) -> Iterator[Finding]:
         yield judge_frequency(stated.bins, np.ones(8), "probabilities before each batch")
 
 
-def _class_mix(subject: _Subject) -> Iterator[Finding]:
-    return class_mix(subject.record)
-
-
-def _epochs(subject: _Subject) -> Iterator[Finding]:
+def _epochs(subject: Subject) -> Iterator[Finding]:
     record, stated, weights = subject.record, subject.stated, subject.weights
     says = stated.first[stated.possible] if stated.count else np.ones(1)
     even = (weights is None or np.ptp(weights) == 0) and np.ptp(says) == 0
@@ -416,7 +229,7 @@ def _epochs(subject: _Subject) -> Iterator[Finding]:
     return judge_order(record, fixed=fixed, random=random, even=bool(even))
 
 
-def _seed(subject: _Subject) -> Iterator[Finding]:
+def _seed(subject: Subject) -> Iterator[Finding]:
     orders, seed = [each.order for each in subject.record.first], subject.seed
     if "seeded" in subject.contract and seed is None:
         mend = "Take seed=0 and keep it as self.seed."
@@ -426,24 +239,30 @@ def _seed(subject: _Subject) -> Iterator[Finding]:
     if not subject.can_be_copied:
         yield note("seed/no copy", "the sampler cannot be copied, so its seed was not tested.")
         return
-    again, other = subject.fresh(), subject.fresh()
+    again, other, beside = subject.fresh(), subject.fresh(), subject.fresh()
+    if seed is not None:
+        other.seed = seed + 1
     if not all(np.array_equal(subject.read(again).order, order) for order in orders):
         says = "two equal copies give different batches: something outside the sampler decides."
         yield fault("seed/from outside", says)
-    elif seed is not None:
-        other.seed = seed + 1
-        others = [subject.read(other).order for _ in orders]
-        if all(map(np.array_equal, others, orders)):
-            yield fault("seed/unused", "another seed gives the same batches: it is not used.")
-        elif np.array_equal(others[0], orders[-1]):
-            says = "seed 1 begins with the second epoch of seed 0: they are added."
-            mend = "Use np.random.SeedSequence(seed, spawn_key=(epoch,))."
-            yield fault("seed/added", says, mend)
-        else:
-            yield passed("seed/used", "equal seeds give equal batches, other seeds give others.")
+        return
+    both = subject.read(one for one, _ in zip(subject.fresh(), beside)).order
+    if not np.array_equal(both, orders[0][: both.size]):
+        says = "a second sampler beside it changes its batches: they share something."
+        yield fault("seed/shared", says)
+    if seed is None:
+        return
+    others = [subject.read(other).order for _ in orders]
+    if all(map(np.array_equal, others, orders)):
+        yield fault("seed/unused", "another seed gives the same batches: it is not used.")
+    elif np.array_equal(others[0], orders[-1]):
+        says = "seed 1 begins with the second epoch of seed 0: they are added."
+        yield fault("seed/added", says, "Use np.random.SeedSequence(seed, spawn_key=(epoch,)).")
+    else:
+        yield passed("seed/used", "equal seeds give equal batches, other seeds give others.")
 
 
-def _global_random_state(subject: _Subject) -> Iterator[Finding]:
+def _global_random_state(subject: Subject) -> Iterator[Finding]:
     def states() -> tuple[Any, ...]:
         name, keys, *place = np.random.get_state()  # noqa: NPY002 (looked at, not used)
         return name, keys.tobytes(), *place, random.getstate()
@@ -467,19 +286,7 @@ def _global_random_state(subject: _Subject) -> Iterator[Finding]:
     yield fault("global random state/used", says, mend)
 
 
-def _independence(subject: _Subject) -> Iterator[Finding]:
-    if not subject.can_be_copied:
-        return
-    one, two = subject.fresh(), subject.fresh()
-    if subject.seed is not None:
-        two.seed = two.seed + 1
-    beside = subject.read(first for first, _ in zip(one, two)).order
-    if not np.array_equal(beside, subject.read(subject.fresh()).order[: beside.size]):
-        says = "a second sampler beside it changes its batches: they share something."
-        yield fault("independence/shared", says)
-
-
-def _state_dict(subject: _Subject) -> Iterator[Finding]:
+def _state_dict(subject: Subject) -> Iterator[Finding]:
     topic = "state_dict"
     if not hasattr(subject.original, topic) or not subject.can_be_copied:
         yield note(f"{topic}/none", "cannot be saved and resumed.")
@@ -511,7 +318,7 @@ def _state_dict(subject: _Subject) -> Iterator[Finding]:
     yield fault(f"{topic}/elsewhere", says, batch=half)
 
 
-def _live(subject: _Subject) -> Iterator[Finding]:
+def _live(subject: Subject) -> Iterator[Finding]:
     if "live" not in subject.contract:
         return
     record, runner = subject.record, subject.fresh()
@@ -535,7 +342,7 @@ def _live(subject: _Subject) -> Iterator[Finding]:
         yield passed("live/follows", "a change of batch_size acts on the next batch.")
 
 
-def _update(subject: _Subject) -> Iterator[Finding]:
+def _update(subject: Subject) -> Iterator[Finding]:
     # Duck-typed samplers have no `listens`: they listen if they can be told.
     if not getattr(subject.original, "listens", hasattr(subject.original, "update")):
         yield note("update/deaf", "does not listen to losses.")
@@ -554,7 +361,14 @@ def _update(subject: _Subject) -> Iterator[Finding]:
                 yield fault("update/writes", says)
                 return
         changed |= not np.array_equal(np.concatenate(heard), subject.read(silent).order)
-    yield from _importance(told)
+    batch = np.atleast_1d(next(iter(told)))
+    weights = getattr(told, "importance_weights", lambda _: None)(batch)
+    if weights is not None:
+        fine = (
+            np.shape(weights) == batch.shape and np.isfinite(weights).all() and np.min(weights) > 0
+        )
+        says = f"{'' if fine else 'not '}one positive factor per sample of the batch."
+        yield (passed if fine else fault)("importance weights/factors", says)
     effect = "changes which samples come" if changed else "changed no batch in three epochs"
     yield note("update/effect", f"{effect}.")
     try:
@@ -567,32 +381,15 @@ def _update(subject: _Subject) -> Iterator[Finding]:
         yield fault("update/takes NaN", "a loss of NaN spoils every later draw: refuse it.")
 
 
-def _importance(runner: Any) -> Iterator[Finding]:
-    batch = np.atleast_1d(next(iter(runner)))
-    weigh = getattr(runner, "importance_weights", None)
-    weights = None if weigh is None else weigh(batch)
-    if weights is None:
-        return
-    weights = np.asarray(weights)
-    if weights.shape == batch.shape and np.isfinite(weights).all() and (weights > 0).all():
-        yield passed("importance weights/positive", "one positive factor per sample of the batch.")
-    else:
-        says = "not one positive factor per sample of the batch."
-        yield fault("importance weights/odd", says)
-
-
-_CHECKS: tuple[Callable[[_Subject], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     _batches,
     _batch_sizes,
     _coverage,
-    _duplicates,
     _weights,
     _probabilities,
-    _class_mix,
     _epochs,
     _seed,
     _global_random_state,
-    _independence,
     _state_dict,
     _live,
     _update,
