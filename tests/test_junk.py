@@ -8,121 +8,33 @@ tensor, a pandas column) must work, with the same result.
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse
 
-from batchlab import (
-    Adversarial,
-    ClassBalancedSampler,
-    CurriculumSampler,
-    History,
-    Loader,
-    MixtureSampler,
-    MPerClassSampler,
-    PoolSelection,
-    PrioritizedSampler,
-    RandomSampler,
-    RankSampler,
-    Schedule,
-    SequentialSampler,
-    ShardedSampler,
-    StratifiedSampler,
-    WeightedSampler,
-    datasets,
-    figures,
-)
-from batchlab.backend import tf
+import batchlab as bl
+from batchlab import datasets, figures
+from tests.junk import dressed, junk_for
 from tests.loops import models
-
-
-def _or_none(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-pandas, torch, jax = map(_or_none, ("pandas", "torch", "jax"))
-
-# What is junk wherever it comes.
-JUNK: dict[str, Any] = {
-    "none": None,
-    "nan": float("nan"),
-    "true": True,
-    "huge": 10**400,
-    "2**64": 2**64,
-    "-1": -1,
-    "text": "junk",
-    "ragged": [[1], [2, 3]],
-    "empty": [],
-    "0-d": np.array(3),
-    "1-d": np.array([1, 2, 3]),
-    "2-d": np.ones((2, 2)),
-    "object": object(),
-    "dict": {},
-    "function": print,
-}
-if pandas is not None:
-    JUNK["NA"] = pandas.NA
-
-
-def spoilt(good: np.ndarray) -> dict[str, Any]:
-    """A right array, spoilt."""
-    mask = np.arange(good.size).reshape(good.shape) == 1
-    holes = good.astype(object)
-    holes.flat[1] = None
-    wrong = {
-        "masked": np.ma.array(good, mask=mask),
-        "hole": holes,
-        "shorter": good[:-1],
-        "deeper": good[..., np.newaxis],
-    }
-    if good.dtype.kind in "iuf":
-        wrong["with nan"] = np.where(mask, np.nan, good)
-        wrong["with huge"] = [10**400, *good.tolist()[1:]]
-        wrong["sparse"] = scipy.sparse.csr_array(np.atleast_2d(good))
-        if torch is not None:
-            wrong["gradient"] = torch.tensor(good.astype(float), requires_grad=True)
-    return wrong
-
-
-def dressed(good: Any) -> dict[str, Any]:
-    """A right value, dressed otherwise."""
-    if isinstance(good, np.ndarray):
-        same = {"list": good.tolist(), "unmasked": np.ma.array(good), "column": good.astype(object)}
-        if good.dtype.kind in "iuf":
-            same["tensor"] = tf.constant(good)
-            if torch is not None:
-                same["torch"] = torch.tensor(good)
-            if jax is not None:
-                same["jax"] = jax.numpy.asarray(good)
-        if pandas is not None and good.ndim == 1:
-            same["shuffled index"] = pandas.Series(good, index=np.arange(good.size)[::-1])
-        return same
-    if isinstance(good, (bool, int, float, str)):
-        scalar = {bool: np.bool_, int: np.int64, float: np.float64, str: np.str_}[type(good)]
-        return {"NumPy's": scalar(good)}
-    return {}
 
 
 @dataclass
 class Row:
     """How a name is called rightly, and what of the junk is right for which argument."""
 
-    owner: str
+    owner: str  # with whose name messages begin, a pattern
     call: Callable[..., Any]
     good: dict[str, Any]
     fine: dict[str, str] = field(default_factory=dict)  # kinds after the argument, by comma
     make: Callable[[], Any] | None = None  # what the call may change; its first argument
-    dear: bool = False  # what is fine is not tried, as it takes long
+    trains: bool = False  # so what is fine is not tried: it takes long, and a model is changed
     refuses: tuple[str, ...] = ()  # clothes that are not taken
     says: dict[str, str] = field(default_factory=dict)  # what messages call an argument, a pattern
 
@@ -153,15 +65,15 @@ def update(make: Callable[[], Any]) -> Row:
     return Row(owner, lambda s, **kw: s.update(**kw), good, junk, make, says=says)
 
 
-def history() -> History:
-    made = History(6)
+def history() -> bl.History:
+    made = bl.History(6)
     made.record([[0, 1, 2], [3, 4, 5], [0, 1, 2]], np.ones((3, 3)))
     made.end_epoch({"loss": 2.0})
     return made
 
 
-def net() -> Any:
-    return models.model("dense")
+NET, LOADER = models.model("dense"), models.loader()
+DX, DY = models.data("dense")
 
 
 def axes() -> Any:
@@ -169,78 +81,78 @@ def axes() -> Any:
 
 
 ROWS: dict[str, Row] = {
-    "SequentialSampler": sampler(SequentialSampler, n=6),
-    "RandomSampler": sampler(RandomSampler, n=6, replacement=False),
+    "SequentialSampler": sampler(bl.SequentialSampler, n=6),
+    "RandomSampler": sampler(bl.RandomSampler, n=6, replacement=False),
     "WeightedSampler": sampler(
-        WeightedSampler, weights=NUMBERS, replacement=True, num_samples=6,
+        bl.WeightedSampler, weights=NUMBERS, replacement=True, num_samples=6,
         fine={"weights": ANY, "num_samples": "none"},
     ),
     "ClassBalancedSampler": sampler(
-        ClassBalancedSampler, labels=LABELS, balance=1.0, scheme="inverse",
+        bl.ClassBalancedSampler, labels=LABELS, balance=1.0, scheme="inverse",
         fine={"labels": ANY},
     ),
-    "StratifiedSampler": sampler(StratifiedSampler, labels=LABELS, fine={"labels": ANY}),
-    "MPerClassSampler": sampler(MPerClassSampler, labels=LABELS, m=1, fine={"labels": ANY}),
+    "StratifiedSampler": sampler(bl.StratifiedSampler, labels=LABELS, fine={"labels": ANY}),
+    "MPerClassSampler": sampler(bl.MPerClassSampler, labels=LABELS, m=1, fine={"labels": ANY}),
     "CurriculumSampler": sampler(
-        CurriculumSampler, difficulty=NUMBERS, pacing="linear", order="easy-first", start=0.5,
+        bl.CurriculumSampler, difficulty=NUMBERS, pacing="linear", order="easy-first", start=0.5,
         pacing_epochs=2.0, self_paced=False,
         fine={"difficulty": ANY, "pacing": "function", "pacing_epochs": "2**64"},
     ),
     "PrioritizedSampler": sampler(
-        PrioritizedSampler, n=6, alpha=0.5, beta=0.5, epsilon=0.1, fine={"epsilon": "2**64"}
+        bl.PrioritizedSampler, n=6, alpha=0.5, beta=0.5, epsilon=0.1, fine={"epsilon": "2**64"}
     ),
     "RankSampler": sampler(
-        RankSampler, n=6, pressure=2.0, resort=0.5, fine={"pressure": "2**64", "resort": "2**64"}
+        bl.RankSampler, n=6, pressure=2.0, resort=0.5, fine={"pressure": "2**64", "resort": "2**64"}
     ),
     "MixtureSampler": Row(
         "MixtureSampler",
-        lambda ratios, **kw: MixtureSampler({"a": RandomSampler(4, 1)}, ratios, **kw),
+        lambda ratios, **kw: bl.MixtureSampler({"a": bl.RandomSampler(4, 1)}, ratios, **kw),
         {"ratios": {"a": 1.0}, "batch_size": 2, "exact": True, **BATCHES},
         {**FLAGS, "ratios": "none"},
     ),
-    "MixtureSampler.samplers": Row("MixtureSampler", MixtureSampler, {"samplers": {}}, says={}),
+    "MixtureSampler.samplers": Row("MixtureSampler", bl.MixtureSampler, {"samplers": {}}, says={}),
     "ShardedSampler": Row(
         "ShardedSampler",
-        lambda **kw: ShardedSampler(SequentialSampler(6, 2), **kw),
+        lambda **kw: bl.ShardedSampler(bl.SequentialSampler(6, 2), **kw),
         {"num_shards": 2, "shard": 1},
     ),
     "ShardedSampler.sampler": Row(
-        "ShardedSampler", lambda sampler: ShardedSampler(sampler, 1, 0),
-        {"sampler": SequentialSampler(6, 2)},
+        "ShardedSampler", lambda sampler: bl.ShardedSampler(sampler, 1, 0),
+        {"sampler": bl.SequentialSampler(6, 2)},
     ),
     "Schedule": Row(
-        "Schedule", Schedule, {"start": 0.5, "end": 1.0, "epochs": 2.0, "shape": "linear"},
+        "Schedule", bl.Schedule, {"start": 0.5, "end": 1.0, "epochs": 2.0, "shape": "linear"},
         {"start": "-1", "end": "-1"},
     ),
     "WeightedSampler.weights": Row(
         "WeightedSampler", setter("weights"), {"weights": NUMBERS}, {},
-        lambda: WeightedSampler(np.ones(6), 2),
+        lambda: bl.WeightedSampler(np.ones(6), 2),
     ),
     "CurriculumSampler.difficulty": Row(
         "CurriculumSampler", setter("difficulty"), {"difficulty": NUMBERS}, {},
-        lambda: CurriculumSampler(np.ones(6), 2),
+        lambda: bl.CurriculumSampler(np.ones(6), 2),
     ),
     "StratifiedSampler.ratios": Row(
         "StratifiedSampler", setter("ratios"), {"ratios": {0: 0.5, 1: 0.25, 2: 0.25}}, {},
-        lambda: StratifiedSampler(LABELS, 2),
+        lambda: bl.StratifiedSampler(LABELS, 2),
     ),
     "Sampler.batch_size": Row(
-        "RandomSampler", setter("batch_size"), {"batch_size": 3}, {}, lambda: RandomSampler(6, 2)
+        "RandomSampler", setter("batch_size"), {"batch_size": 3}, {}, lambda: bl.RandomSampler(6, 2)
     ),
-    "PrioritizedSampler.update": update(lambda: PrioritizedSampler(6, 2)),
-    "RankSampler.update": update(lambda: RankSampler(6, 2)),
-    "CurriculumSampler.update": update(lambda: CurriculumSampler(NUMBERS, 2, self_paced=True)),
+    "PrioritizedSampler.update": update(lambda: bl.PrioritizedSampler(6, 2)),
+    "RankSampler.update": update(lambda: bl.RankSampler(6, 2)),
+    "CurriculumSampler.update": update(lambda: bl.CurriculumSampler(NUMBERS, 2, self_paced=True)),
     "Loader": Row(
-        "Loader", lambda **kw: Loader(**kw, sampler=RandomSampler(6, 2)),
+        "Loader", lambda **kw: bl.Loader(**kw, sampler=bl.RandomSampler(6, 2)),
         {"x": X, "y": Y, "sample_weight": NUMBERS},
         {"x": "with nan, deeper", "y": "with nan, deeper", "sample_weight": "none"},
         refuses=("column",),  # data of dtype object are converted by those who know what they are
     ),
     "Loader.sampler": Row(
-        "Loader", lambda sampler: Loader(X, Y, sampler=sampler), {"sampler": RandomSampler(6, 2)},
+        "Loader", lambda sampler: bl.Loader(X, Y, sampler=sampler), {"sampler": bl.RandomSampler(6, 2)},
         {"sampler": "ragged, empty, 1-d, 2-d"},  # a list of batches; wrong ones are named when due
     ),
-    "History": Row("History", History, {"n": 6, "keep": 10}),
+    "History": Row("History", bl.History, {"n": 6, "keep": 10}),
     "History.record": Row(
         "History.record", lambda h, **kw: h.record(**kw),
         {"indices": np.array([0, 2, 3]), "losses": np.array([1.0, 0.5, 2.0])},
@@ -249,7 +161,7 @@ ROWS: dict[str, Row] = {
     ),
     "History.record_event": Row(
         "History.record_event", lambda h, **kw: h.record_event(**kw), {"name": "m", "value": 1},
-        {"name": "text", "value": TEXTS}, history, dear=True,
+        {"name": "text", "value": TEXTS}, history,
     ),
     "History.end_epoch": Row(
         "History.end_epoch", lambda h, **kw: h.end_epoch(**kw), {"logs": {"loss": 1.0}},
@@ -265,24 +177,24 @@ ROWS: dict[str, Row] = {
     ),
     "PoolSelection": Row(
         "PoolSelection",
-        lambda **kw: repr(PoolSelection(**kw)),
+        lambda **kw: repr(bl.PoolSelection(**kw)),
         {"keep": 2, "pool": 4, "score": "loss", "draw": "top", "beta": 1.0},
         {"beta": "2**64"},
     ),
     "PoolSelection.reference_losses": Row(
         "PoolSelection",
-        lambda **kw: repr(PoolSelection(2, 4, "reducible_loss", **kw)),
+        lambda **kw: repr(bl.PoolSelection(2, 4, "reducible_loss", **kw)),
         {"reference_losses": NUMBERS},
         {"reference_losses": ANY},
     ),
     "Adversarial": Row(
         "Adversarial",
-        lambda **kw: repr(Adversarial(**kw)),
+        lambda **kw: repr(bl.Adversarial(**kw)),
         {"epsilon": 0.1, "ratio": 0.5, "steps": 2, "step_size": 0.1, "clip": np.array([0.0, 1.0])},
         {"step_size": "none, 2**64"},
     ),
     "datasets.digits_long_tailed": Row(
-        "digits_long_tailed", datasets.digits_long_tailed, {"imbalance": 20.0, "seed": 0}, dear=True
+        "digits_long_tailed", datasets.digits_long_tailed, {"imbalance": 20.0, "seed": 0}
     ),
     "datasets.breast_cancer": Row("breast_cancer", datasets.breast_cancer, {"seed": 0}),
     "datasets.moons": Row(
@@ -316,7 +228,6 @@ ROWS: dict[str, Row] = {
         lambda **kw: figures.learning_curves(**kw).alt,
         {"histories": {"a": history()}, "metrics": ["loss"], "title": "T"},
         {"title": TEXTS},
-        dear=True,
     ),
     "figures.class_mix": Row(
         "figures.class_mix",
@@ -336,7 +247,6 @@ ROWS: dict[str, Row] = {
         lambda **kw: figures.confusion(**kw).alt,
         {"y_true": LABELS, "y_pred": LABELS[::-1].copy(), "classes": ["a", "b", "c"]},
         {"classes": "1-d"},
-        dear=True,
     ),
     "figures.scatter": Row(
         "figures.scatter", lambda **kw: figures.scatter(axes(), **kw),
@@ -350,11 +260,10 @@ ROWS: dict[str, Row] = {
         {"outputs": "with nan"},
     ),
     "figures.decision_surface": Row(
-        "figures.decision_surface",
+        "figures.(decision_)?surface",
         lambda predict: figures.decision_surface(predict, X, Y, ["a", "b", "c"]).alt,
         {"predict": lambda points: points[:, :1] > 0},
-        {"predict": "function"},
-        dear=True,
+        says={"predict": "predict|outputs"},
     ),
     "figures.comparison": Row(
         "figures.comparison",
@@ -363,20 +272,73 @@ ROWS: dict[str, Row] = {
         {"points": "1-d", "runs": "with nan, shorter"},
         says={"runs": "values"},
     ),
+    "train": Row(
+        "train", lambda **kw: bl.train(verbose=0, **kw),
+        {
+            "model": NET, "loader": LOADER, "epochs": 1, "validation_freq": 1, "lag": 16,
+            "steps_per_call": 2,
+        },
+        {"steps_per_call": "none"},
+        trains=True,
+    ),
+    "eager_loop": Row(
+        "eager_loop", bl.eager_loop, {"model": NET, "loader": LOADER, "epochs": 1}, trains=True
+    ),
+    "fit_baseline": Row(
+        "(fit_baseline|Loader|RandomSampler)", bl.fit_baseline,
+        {"model": NET, "x": DX, "y": DY, "batch_size": 7, "epochs": 1},
+        {"x": "with nan, deeper", "y": "with nan, deeper"},
+        trains=True,
+    ),
+    "sample_losses": Row(
+        "sample_losses", bl.sample_losses, {"model": NET, "loader": LOADER, "batch_size": 7}
+    ),
+    "CompiledSteps": Row("", bl.CompiledSteps, {"model": NET, "loader": LOADER}),
+    "use_xla": Row("", bl.use_xla, {"model": NET}),
+    "resume": Row("resume", partial(bl.resume, "nowhere"), {"model": NET, "loader": LOADER}),
+    "compare": Row(
+        "compare", bl.compare,
+        {
+            "build": lambda: NET,
+            "runs": {"a": lambda model, seed: {"loss": 1.0}},
+            "seeds": 1,
+        },
+        trains=True,
+    ),
+    "Session": Row(
+        "(Session|RandomSampler)", bl.Session,
+        {"x": DX, "y": DY, "batch_size": 7, "seed": 0, "label_noise": 0.1, "imbalance": 2.0},
+        {"x": "with nan, deeper", "y": "1-d"},
+        trains=True,
+        says={"y": "y|labels"},
+    ),
 }  # fmt: skip
 
 
-def kinds_of(good: Any) -> dict[str, Any]:
-    return {**JUNK, **(spoilt(good) if isinstance(good, np.ndarray) else {})}
+# Not called with anything, abstract, checked by what they are made of, or no business of this table.
+LEFT_OUT = {
+    "BatchLab", "Comparison", "Sampler", "__version__", "check_sampler", "datasets", "figures", "save",
+    *(f"figures.{name}" for name in ("CHOSEN", "DATA", "INK", "ORANGE", "PALETTE", "surface", "tidy")),
+}  # fmt: skip
+
+
+def test_no_public_name_is_forgotten() -> None:
+    made = {
+        f"datasets.{name}"
+        for name, thing in vars(datasets).items()
+        if inspect.isfunction(thing) and thing.__module__ == datasets.__name__ and name[0] != "_"
+    }
+    public = {*bl.__all__, *made, *(f"figures.{name}" for name in figures.__all__)}
+    assert public - set(ROWS) == LEFT_OUT
 
 
 def prints(result: Any) -> Any:
     """What can be compared of a result, or of what a call may have changed."""
-    if isinstance(result, History):
+    if isinstance(result, bl.History):
         return result.state_dict(), {k: v.tolist() for k, v in result.arrays().items()}
     if hasattr(result, "state_dict"):
         return json.dumps(result.state_dict()), [batch.tolist() for batch in result]
-    if isinstance(result, Loader):
+    if isinstance(result, bl.Loader):
         return [[part.tolist() for part in batch] for batch in result]
     if isinstance(result, datasets.Dataset):
         return result.x_train.tolist(), result.y_test.tolist()
@@ -399,7 +361,7 @@ def complaint(row: Row, name: str, value: Any) -> str | None:
         row.call(*([] if target is None else [target]), **{**row.good, name: value})
     except (TypeError, ValueError, IndexError) as error:
         text = str(error)
-        if not text.startswith(row.owner) or not re.search(row.says.get(name, name), text):
+        if not re.match(row.owner, text) or not re.search(row.says.get(name, name), text):
             return f"is not ours: {type(error).__name__}: {text[:150]}"
         if target is not None and prints(target) != before:
             return f"has changed something: {text[:150]}"
@@ -409,19 +371,34 @@ def complaint(row: Row, name: str, value: Any) -> str | None:
     return "was taken"
 
 
+# What does not hold yet; a row that does must be taken out of here.
+NOT_YET = {
+    ("train", "lag"), ("train", "validation_freq"), ("fit_baseline", "x"), ("use_xla", "model"),
+    ("CompiledSteps", "model"), ("CompiledSteps", "loader"), ("Session", "x"), ("compare", "build"),
+    ("compare", "runs"),
+}  # fmt: skip
 CASES = [(name, argument) for name, row in ROWS.items() for argument in row.good]
+CLOTHED = [
+    (name, argument)
+    for name, argument in CASES
+    if dressed(ROWS[name].good[argument]) and not ROWS[name].trains
+]
+KNOWN = [
+    pytest.param(*case, marks=pytest.mark.xfail(strict=True) if case in NOT_YET else ())
+    for case in CASES
+]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize(("name", "argument"), CASES)
+@pytest.mark.parametrize(("name", "argument"), KNOWN)
 def test_junk_is_refused_in_our_words_and_changes_nothing(name: str, argument: str) -> None:
     row = ROWS[name]
     fine = row.fine.get(argument, "").split(", ")
     if isinstance(row.good[argument], bool):
         fine.append("true")
     wrong = {}
-    for kind, value in kinds_of(row.good[argument]).items():
-        if kind in fine and row.dear:
+    for kind, value in junk_for(row.good[argument]).items():
+        if kind in fine and row.trains:
             continue
         answer = complaint(row, argument, value)
         if answer != ("was taken" if kind in fine else None):
@@ -429,12 +406,10 @@ def test_junk_is_refused_in_our_words_and_changes_nothing(name: str, argument: s
     assert not wrong, "".join(f"\n{kind}: {answer}" for kind, answer in wrong.items())
 
 
-@pytest.mark.parametrize(("name", "argument"), CASES)
+@pytest.mark.parametrize(("name", "argument"), CLOTHED)
 def test_the_same_in_other_clothes_gives_the_same(name: str, argument: str) -> None:
     row = ROWS[name]
     others = dressed(row.good[argument])
-    if not others:
-        pytest.skip("no other clothes")
     expected = prints(called(row, row.good))
     for kind in row.refuses:
         assert complaint(row, argument, others.pop(kind)) in (None, "was taken")
