@@ -46,7 +46,6 @@ def right_answer(number: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BATCHLAB_PROGRESS", "")
     monkeypatch.setattr(STORE, "tables", {"predictions": {}, "exercises": {}})
 
 
