@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batchlab import ClassBalancedSampler, Loader, RandomSampler, SequentialSampler
+from batchlab import (
+    ClassBalancedSampler,
+    Loader,
+    PrioritizedSampler,
+    RandomSampler,
+    SequentialSampler,
+    ShardedSampler,
+)
 from batchlab.backend import keras, tf
 
 N = 10
@@ -203,6 +210,22 @@ def test_importance_weights_scale_the_loss_of_model_fit() -> None:
         data = Loader(X, np.zeros(N), sampler=sampler)
         losses += model.fit(data, shuffle=False, verbose=0).history["loss"]
     np.testing.assert_allclose(losses, [1, np.mean(1 / np.arange(1, N + 1))], rtol=1e-5)
+
+
+def test_a_loader_knows_whether_its_sampler_listens_and_weighs():
+    class Foreign(OwnSampler):
+        def update(self, indices, losses):
+            pass
+
+    def answers(sampler):
+        loader = Loader(X, Y, sampler=sampler)
+        return loader.listens, loader.weighs
+
+    assert answers(OwnSampler([0])) == (False, False)
+    assert answers(Foreign([0])) == (True, False)
+    assert answers(RandomSampler(N, 1)) == (False, False)
+    assert answers(ImportanceSampler(N, 1)) == (False, True)
+    assert answers(ShardedSampler(PrioritizedSampler(N, 2), 2, 0)) == (True, True)
 
 
 def test_update_reaches_a_sampler_that_listens() -> None:

@@ -96,9 +96,12 @@ class StratifiedSampler(_DeckState, RatioSampler):
         self._declare_ratios(names, ratios)
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        return self.draw_batches(1, size)[0]
+        return self._deal(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        return self._deal(count, size)
+
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
         count = max(min(count, _AT_ONCE // self.classes.size), 1)
         counts, self._credit = apportion_all(count, size, self._shares(), self._credit)
         _, groups = counts.nonzero()
@@ -189,9 +192,12 @@ class MPerClassSampler(_DeckState, Sampler):
             )
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        return self.draw_batches(1, size)[0]
+        return self._deal(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        return self._deal(count, size)
+
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
         wanted = -(-size // self.m)
         starts = range(self.position, self.position + count * size, size)
         groups = np.concatenate([self._some_classes(wanted, start) for start in starts])

@@ -301,6 +301,43 @@ def test_a_subclass_that_draws_otherwise_is_not_asked_for_more():
         assert together.batches_ahead(3).size == 0
 
 
+@EVERY
+def test_a_subclass_may_draw_what_its_base_draws(make):
+    sampler = make(batch_size=6)
+    inside = sampler.sampler if isinstance(sampler, ShardedSampler) else sampler
+    inside.__class__ = type(
+        type(inside).__name__,
+        (type(inside),),
+        {"draw": lambda self, size: super(type(self), self).draw(size)},
+    )
+    expected = make(batch_size=6)
+    for _ in range(2):
+        came = []
+        for batch in sampler:
+            came.append(batch.tolist())
+            assert sampler.batches_ahead(3).size == 0
+        assert came == lists(expected)
+
+
+def test_what_is_drawn_at_once_is_limited_after_an_epoch_that_was_left():
+    sizes = []
+
+    class Recorded(PrioritizedSampler):
+        foreseen = True
+
+        def draw(self, size):
+            sizes.append(size)
+            return super().draw(size)
+
+    sampler = Recorded(10**6, 32)
+    for _ in range(3):
+        batch = next(iter(sampler))  # and the rest of the epoch is left
+        sampler.update(batch, losses_of(batch))
+        sampler.continue_epoch()
+        next(iter(sampler))
+    assert max(sizes) <= 2**13
+
+
 def test_an_iterator_that_was_left_gives_nothing_ahead_of_its_successor():
     sampler = RandomSampler(N, 8)
     old = iter(sampler)

@@ -97,8 +97,10 @@ class Epochs(abc.ABC):
         self._goes_on, self._turn = True, None
 
     def _start_epoch(self) -> None:
+        if self._ahead.size:  # an epoch that was left: so many at once were too many
+            self.forget_ahead()
         self._epoch += 1
-        self._drawn, self._goes_on, self._ahead = 0, True, _NONE
+        self._drawn, self._goes_on = 0, True
         self.epoch_started()
 
     def _batches(self, turn: object) -> Iterator[NDArray[np.int64]]:
