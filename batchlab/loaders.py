@@ -210,14 +210,8 @@ class Loader(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         self._inside_fit_epoch = True
 
-    @property
-    def _fit_epoch_over(self) -> bool:
-        # Under tf.distribute and on JAX Keras begins and ends an epoch to learn the shapes, too, and
-        # asks for a batch or two in it.
-        return self._inside_fit_epoch and len(self._fit_batches) >= len(self)
-
     def on_epoch_end(self) -> None:
-        if self._fit_epoch_over:
+        if self._inside_fit_epoch:
             self._fit_epoch, self._fit_batches, self._inside_fit_epoch = None, [], False
 
     def __repr__(self) -> str:

@@ -7,6 +7,8 @@ Given the same batches they end with the same weights.
 ``compiled`` steps, which hand a ``program`` (the training step, many times per call, by the rule of
 ``xla``) its data. ``selection`` and ``adversarial``
 change what a batch is; ``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it.
+``step`` is what all loops share, ``targets`` what they refuse before the first step, and what is
+private in Keras stands in ``keras_private``.
 """
 
 from batchlab.loops.adversarial import Adversarial

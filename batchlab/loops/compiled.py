@@ -110,7 +110,7 @@ class CompiledSteps:
         too_large = self._sample_bytes * loader.n > resident_limit
         self.streamed = too_large or any(map(_memory_mapped, leaves))
         self.program = _program(model, loader, self.streamed, selection, adversarial, jit_compile)
-        self.outputs = model.__dict__["_batchlab_programs"][1]
+        self.outputs = model.__dict__["_batchlab_programs"][2]
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -213,12 +213,12 @@ def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     present = loss_tracker(model)
-    tracker, outputs, programs = model.__dict__.get("_batchlab_programs", (None, None, {}))
+    tracker, programs, outputs = model.__dict__.get("_batchlab_programs", (None, {}, None))
     if tracker is present:
         check_targets(model, loader.y, outputs)
     else:
-        outputs, programs = build(model, loader), {}
-        model.__dict__["_batchlab_programs"] = (present, outputs, programs)
+        programs, outputs = {}, build(model, loader)
+        model.__dict__["_batchlab_programs"] = (present, programs, outputs)
     # A layer that was frozen since is trained no more.
     key = (*options, *map(id, model.trainable_variables))
     programs[key] = programs.pop(key, None) or Program(model, *options)

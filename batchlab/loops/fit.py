@@ -84,7 +84,7 @@ class _RecordingLoader(Loader):
         self.history = History(self.n)
 
     def on_epoch_end(self) -> None:
-        if self._fit_epoch_over:
+        if self._inside_fit_epoch:
             for indices in self._fit_batches:
                 self.history.record(indices)
         super().on_epoch_end()

@@ -99,13 +99,13 @@ def build(model: keras.Model, loader: Loader) -> Any:
         model.reset_metrics()
         for variable, value in before:
             variable.assign(value)
-        outputs = keras.tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), outputs)
     else:
         traced = tf.function(step, autograph=False).get_concrete_function(*specs)
         outputs = traced.structured_outputs
     if not model.trainable_weights:
         warnings.warn(f"Model {model.name!r} has no trainable weights.", stacklevel=3)
     model.optimizer.build(model.trainable_variables)
+    outputs = keras.tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), outputs)
     check_targets(model, loader.y, outputs)
     return outputs
 

@@ -33,7 +33,8 @@ def use_xla(
     unless fewer than 20 000 steps are planned, or a layer
 
     - does not support it (``supports_jit``),
-    - draws random numbers, such as Dropout with a rate above 0: those of XLA differ from those of ``model.fit``,
+    - draws random numbers, such as Dropout with a rate above 0: those of XLA differ from those of
+      ``model.fit``,
     - is a convolution, and there is no GPU.
     """
     if model.run_eagerly:

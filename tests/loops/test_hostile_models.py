@@ -263,3 +263,12 @@ def test_layers_that_were_frozen_after_compile_are_trained_no_more():
     before = net.layers[0].get_weights()
     train(net, source, verbose=0, jit_compile=False)
     np.testing.assert_array_equal(net.layers[0].get_weights()[0], before[0])
+
+
+@pytest.mark.parametrize("kind", ["mixed precision", "accumulation"])
+def test_a_second_call_goes_on_where_the_first_one_ended(kind):
+    (twice, source), (once, other) = made(kind), made(kind)
+    history = train(twice, source, 1, verbose=0, jit_compile=False)
+    train(twice, source, 2, verbose=0, jit_compile=False, history=history)
+    train(once, other, 2, verbose=0, jit_compile=False)
+    assert_same_weights(twice, once)
