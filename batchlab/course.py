@@ -83,15 +83,24 @@ def mark(notebook: Any) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("nbgrader", None)
     for kind, number, cell in _graded(notebook):
-        cell.metadata["nbgrader"] = {
-            "schema_version": 3,
-            "grade_id": _grade_id(kind, number),
-            "grade": kind == "test",
-            "solution": kind == "answer",
-            "locked": kind == "test",
-            "task": False,
-            **({"points": 1} if kind == "test" else {}),
-        }
+        _mark(cell, kind, number)
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and _marker(SOLUTION, "BEGIN") in cell.source:
+            _mark(cell, "text", f"{number:02}")
+
+
+def _mark(cell: Any, kind: str, number: str) -> None:
+    """A test is worth a point. nbgrader clears a text only where it is an answer with points: none."""
+    points = {"answer": {}, "test": {"points": 1}, "text": {"points": 0}}[kind]
+    cell.metadata["nbgrader"] = {
+        "schema_version": 3,
+        "grade_id": _grade_id(kind, number),
+        "grade": kind != "answer",
+        "solution": kind != "test",
+        "locked": kind == "test",
+        "task": False,
+        **points,
+    }
 
 
 def unmarked(notebook: Any) -> Iterator[str]:

@@ -129,6 +129,7 @@ def test_stubs_are_answered_politely_and_solutions_pass(tmp_path: Path) -> None:
         del notebook.cells[1]
         NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
         (output,) = notebook.cells[3].outputs
+        assert output.output_type == "display_data"  # no value that nbgrader would take for points
         assert output.data["text/plain"].startswith(f"04.1 {state}: ")
 
 

@@ -44,10 +44,14 @@ class Result:
 
     __repr__ = __str__
 
-    def _repr_html_(self) -> str:
+    def _ipython_display_(self) -> None:
+        """Show it as a display, for nbgrader reads the value of a test's cell as its points."""
+        from IPython.display import display
+
         colour = {"solved": "#009E73", "not yet": "#D55E00"}.get(self.state, "#0072B2")
         lines = html.escape(str(self)).replace("\n", "<br>")
-        return f"<div style='border-left:4px solid {colour}; padding:2px 10px'>{lines}</div>"
+        shown = f"<div style='border-left:4px solid {colour}; padding:2px 10px'>{lines}</div>"
+        display({"text/plain": str(self), "text/html": shown}, raw=True)
 
 
 def exercise(number: str) -> Exercise:
