@@ -322,3 +322,9 @@ def test_the_readmes_example():
     pairs = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
     mended = pairs.shuffle(len(data.x_train)).batch(32)
     assert audit(network.fit, mended, rows=(data.x_train, data.y_train)).ok
+
+
+def test_what_can_be_run_only_once_is_answered():
+    once = (X[start : start + SIZE] for start in range(0, N, SIZE))
+    report = audit(once, rows=X)
+    assert codes(report, "fault") == ["batches/empty epoch"], str(report)
