@@ -2,6 +2,7 @@
 
 from . import (
     datasets as datasets,
+    exercises as exercises,
     figures as figures,
     lab as lab,
     loops as loops,
@@ -13,6 +14,7 @@ from .checks import (
 )
 from .comparison import (
     Comparison as Comparison,
+    Verdict as Verdict,
     compare as compare,
 )
 from .history import (

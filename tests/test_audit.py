@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab import Loader, audit, fit_baseline
+from batchlab import Loader, audit, datasets, fit_baseline
 from batchlab.backend import keras, tf
 from batchlab.samplers import (
     CurriculumSampler,
@@ -310,3 +310,21 @@ def test_batches_of_row_numbers_need_no_rows():
             return iter(np.array_split(next(turn), 15))
 
     assert not wrong(audit(Numbers(), labels=Y))
+
+
+def test_the_readmes_example():
+    data = datasets.moons(n=1000)
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    seeded = audit(network.fit, data.x_train, data.y_train, batch_size=32)
+    assert "epoch 1 is epoch 0 again" in str(seeded)
+    pairs = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
+    mended = pairs.shuffle(len(data.x_train)).batch(32)
+    assert audit(network.fit, mended, rows=(data.x_train, data.y_train)).ok
+
+
+def test_what_can_be_run_only_once_is_answered():
+    once = (X[start : start + SIZE] for start in range(0, N, SIZE))
+    report = audit(once, rows=X)
+    assert codes(report, "fault") == ["batches/empty epoch"], str(report)

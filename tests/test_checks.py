@@ -578,7 +578,7 @@ def test_a_sampler_that_blocks_is_answered():
             yield from itertools.islice(super().__iter__(), 3)
             release.wait()
 
-    report = check_sampler(Blocks(), patience=0.2)
+    report = check_sampler(Blocks(), patience=1.0)
     release.set()
     (found,) = report.findings
     assert (found.code, found.epoch, found.batch) == ("batches/blocked", 0, 2)

@@ -180,6 +180,15 @@ def test_what_was_kept_is_read_by_the_next_kernel_and_damage_is_no_error(progres
     assert Store().table("predictions") == {}
 
 
+def test_two_open_notebooks_do_not_lose_each_others_results(progress: Path) -> None:
+    one, other = Store(), Store()
+    one.note("exercises", "01.1", solved=True)
+    other.note("exercises", "02.1", solved=True)
+    one.note("exercises", "01.2", solved=False)
+    assert sorted(json.loads(progress.read_text())["exercises"]) == ["01.1", "01.2", "02.1"]
+    assert sorted(other.table("exercises")) == ["01.1", "01.2", "02.1"]
+
+
 def test_a_folder_that_cannot_be_written_to_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHLAB_PROGRESS", "/no/such/folder/progress.json")
     assert "Hint 1" in hint("08.3")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtrc
 
 from batchlab.checks import record as judge
-from batchlab.checks.record import FALSE_ALARM, Epoch, Record
+from batchlab.checks.record import FALSE_ALARM, Epoch, Record, Unusable
 from batchlab.checks.report import Finding, Report, fault, note, passed, warning
 from batchlab.checks.sampler import global_state_kept
 from batchlab.parameters import Parameter
@@ -98,7 +98,10 @@ def audit(
     classes = None if labels is None else check_labels(labels, "audit")
     record, once = Record(training.n, classes), "once" in contract
     with global_state_kept():
-        training.play(record.add, epochs, seed)
+        try:
+            training.play(record.add, epochs, seed)
+        except Unusable as unusable:
+            return Report(f"audit of {training.name}", [unusable.args[0]])
         wanted = _wanted(expected, classes, record.n)
         findings = [
             *judge.judge_order(record, fixed="fixed" in contract, random="random" in contract),

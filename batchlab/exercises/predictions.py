@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -167,7 +168,8 @@ def _field(number: str, then: Callable[[Any], str]) -> Any:
 
     entry = STORE.table("predictions")[number]
     question = ipywidgets.HTML()
-    question.value = f"<b>Predict {number}</b> &nbsp;{_asked(number)}"
+    unit = f" (in {entry['unit']})" if entry["unit"] else ""
+    question.value = f"<b>Predict {number}</b> &nbsp;{html.escape(entry['question'])}{unit}"
     said = ipywidgets.Label()
     if entry["options"]:
         place: Any = ipywidgets.ToggleButtons(options=entry["options"], value=None)
@@ -187,7 +189,8 @@ def _field(number: str, then: Callable[[Any], str]) -> Any:
             STORE.note("predictions", number, again=guess)
         else:
             STORE.note("predictions", number, guess=guess)
-        said.value = answer or f"Noted: {_short(guess)} {entry['unit']}. Now run the next cell."
+        noted = f"{_short(guess)} {entry['unit']}".strip()
+        said.value = answer or f"Noted: {noted}. Now run the next cell."
 
     place.observe(note, names="value")
     return ipywidgets.VBox([question, ipywidgets.HBox([place, said])])

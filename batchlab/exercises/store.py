@@ -16,7 +16,6 @@ class Store:
 
     def __init__(self) -> None:
         self.tables: dict[str, dict[str, dict[str, Any]]] = {"predictions": {}, "exercises": {}}
-        self._read_from: Path | None = None
 
     @property
     def path(self) -> Path | None:
@@ -25,14 +24,16 @@ class Store:
         return Path.cwd() / NAME if wanted is None else Path(wanted) if wanted else None
 
     def table(self, name: str) -> dict[str, dict[str, Any]]:
-        """One table, as the file has it; a missing or damaged file counts as empty."""
-        if self.path is not None and self.path != self._read_from:
-            self._read_from = self.path
+        """One table, as the file has it now: other notebooks write to it, too.
+
+        Where the file is missing or damaged, what this kernel knows counts.
+        """
+        if self.path is not None:
             try:
                 read = json.loads(self.path.read_text(encoding="utf-8"))
                 self.tables = {key: dict(read[key]) for key in self.tables}
             except (OSError, ValueError, KeyError, TypeError):
-                self.tables = {key: {} for key in self.tables}
+                pass
         return self.tables[name]
 
     def note(self, name: str, number: str, **values: Any) -> dict[str, Any]:
@@ -42,7 +43,9 @@ class Store:
         if self.path is not None:
             try:
                 text = json.dumps(self.tables, indent=1, ensure_ascii=False)
-                self.path.write_text(text + "\n", encoding="utf-8")
+                half = self.path.with_suffix(".part")
+                half.write_text(text + "\n", encoding="utf-8")
+                half.replace(self.path)  # never half a file, whoever reads it
             except OSError:
                 pass  # a read-only lab: what was noted lasts as long as the kernel
         return entry
