@@ -63,7 +63,8 @@ def train(
         `validation_batch_size`.
     callbacks : list of keras.callbacks.Callback, optional
         As in ``model.fit``. One that overrides a batch hook sees every batch, and training then
-        takes one step per call: as slow as ``model.fit``.
+        takes one step per call: as slow as ``model.fit``. Loggers that log per epoch (TensorBoard,
+        W&B, MLflow) cost nothing; :class:`LogSelection` tells them what was chosen.
     verbose : "auto", 0, 1 or 2
         Progress bar as in ``model.fit``.
     lag : int, default 16
@@ -110,6 +111,8 @@ def train(
     History
         With every batch that was chosen and the loss of each of its samples. It is also
         ``model.history``, from the start, so that a run that was interrupted keeps its record.
+        Where only a ``keras.callbacks.History`` is taken, as by KerasTuner, hand on the number:
+        ``return min(history.history["val_loss"])``.
 
     Raises
     ------

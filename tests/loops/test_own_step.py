@@ -9,7 +9,7 @@ import pytest
 
 from batchlab import Loader, MPerClassSampler, PrioritizedSampler, RandomSampler, resume, train
 from batchlab.backend import keras, tf
-from tests.loops.models import N, FeedbackSampler, assert_same_weights, data, model
+from tests.loops.models import FeedbackSampler, N, assert_same_weights, data, model
 
 X, Y = data("dense")
 
