@@ -314,7 +314,8 @@ def _duplicates(subject: _Subject) -> Iterator[Finding]:
     seen = (
         f"{in_batch} within batches and {in_epoch} within epochs, of {len(subject.joined)} epochs"
     )
-    if in_epoch and getattr(subject.original, "replacement", True) is False:
+    promised = getattr(subject.original, "replacement", True) is False
+    if in_epoch and promised and not getattr(subject.original, "repeats", False):
         yield Finding("fault", topic, f"{seen}, although replacement is False.")
     elif in_epoch and 0.85 < coverage < 1 and subject.joined[0].size <= subject.n:
         message = f"{seen}: nearly every sample once, but not quite. Do batches overlap?"
@@ -431,7 +432,7 @@ def _class_mix(subject: _Subject) -> Iterator[Finding]:
 
 def _seeds_and_epochs(subject: _Subject) -> Iterator[Finding]:
     joined = subject.joined
-    ordered = np.array_equal(joined[0], np.arange(joined[0].size))
+    ordered = bool((np.diff(joined[0]) > 0).all())
     same = [np.array_equal(one, two) for one, two in itertools.pairwise(joined)]
     if ordered and all(same):
         yield Finding("note", "epochs", "samples always come in the order of the data, unshuffled.")

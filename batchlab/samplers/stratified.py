@@ -22,6 +22,7 @@ from batchlab.validation import check_labels, check_whole
 class _DeckState:
     """What the strategies that deal from decks have in common."""
 
+    composes = True
     _decks: Decks
     n: int
 
