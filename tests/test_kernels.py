@@ -7,6 +7,7 @@ installed one, for one kernel each.
 
 from __future__ import annotations
 
+import inspect
 import os
 import queue
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any
 import ipykernel
 import psutil
 import pytest
+from ipykernel.kernelbase import Kernel
+from ipykernel.zmqshell import ZMQInteractiveShell
 from jupyter_client.manager import KernelManager
 
 NEWEST = ipykernel.__version__
@@ -50,6 +53,13 @@ def install(version: str, folder: Path) -> None:
     if done.returncode:
         message = f"ipykernel {version} could not be installed:\n{done.stderr}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+
+
+def test_names_that_ipykernel_does_not_call_public_are_still_there() -> None:
+    """`batchlab.lab.kernel` uses them: see there for the versions that they were read in."""
+    put_back = "signal(SIGINT, self.saved_sigint_handler)"
+    assert put_back in inspect.getsource(Kernel), "Kernel.saved_sigint_handler is gone"
+    assert hasattr(ZMQInteractiveShell, "get_parent"), "ZMQInteractiveShell.get_parent is gone"
 
 
 class FrontEnd:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import signal
 import threading
 import time
@@ -30,7 +31,10 @@ from batchlab import (
     datasets,
 )
 from batchlab.backend import keras
-from batchlab.lab import cells, panel
+from batchlab.lab import kernel, worker
+from batchlab.lab.drawing.microscope import Microscope
+from batchlab.lab.session import FEEDBACK_LAG
+from batchlab.lab.settings import SETTINGS
 from batchlab.samplers import Parameter, Sampler
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -60,6 +64,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def shown(lab: BatchLab) -> set[str]:
+    """The settings that the panel shows, but for those of its look."""
+    names = {name for name, control in lab.controls.items() if control.layout.display != "none"}
+    return {name for name in names if re.fullmatch("[a-z_0-9]+", name)} - {"theme", "width"}
 
 
 def batches(lab: BatchLab) -> list[list[int]]:
@@ -118,7 +128,7 @@ def test_result_does_not_depend_on_how_the_steps_are_cut(make: Any) -> None:
 def test_feedback_arrives_after_a_fixed_number_of_steps() -> None:
     sampler = LossSampler(N, 16)
     lab = BatchLab(X, Y, strategies={"loss": sampler})
-    lab.run(panel.FEEDBACK_LAG)
+    lab.run(FEEDBACK_LAG)
     assert (lab.sampler.known == 1).all()
     lab.run(1)
     told = np.flatnonzero(lab.sampler.known != 1)
@@ -130,12 +140,12 @@ def test_live_run_can_be_replayed() -> None:
     lab = BatchLab(X, Y, strategies={"loss": LossSampler(N, 16), "random": RandomSampler(N, 16)})
     lab.play()
     wait_for(lambda: lab.history.steps > 20)
-    lab._settings["sharpness"].value = 3.0
+    lab.controls["sharpness"].value = 3.0
     wait_for(lambda: len(lab.history.events) == 1)
-    lab._settings["strategy"].value = "random"
+    lab.controls["strategy"].value = "random"
     wait_for(lambda: len(lab.history.events) == 2)
     lab.stop()
-    assert lab._error.value == ""
+    assert lab.board.error.value == ""
     again = BatchLab(X, Y, strategies={"loss": LossSampler(N, 16), "random": RandomSampler(N, 16)})
     again.run(lab.history.steps, {e.step: {e.name: e.value} for e in lab.history.events})
     assert batches(again) == batches(lab)
@@ -168,8 +178,8 @@ def test_of_many_slider_moves_the_last_one_counts() -> None:
     lab = BatchLab(X, Y)
     lab.play()
     for size in range(1, 101):
-        lab._settings["batch_size"].value = size
-    lab._settings["batch_size"].value = 21
+        lab.controls["batch_size"].value = size
+    lab.controls["batch_size"].value = 21
     wait_for(lambda: lab.sampler.batch_size == 21)
     lab.stop()
     assert lab.history.events[-1].value == 21
@@ -191,7 +201,7 @@ def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
     lab.play()
     wait_for(lambda: not lab.playing)
     wait_for(lambda: threading.active_count() == before)
-    assert 5 <= lab.history.steps < 5 + panel.FEEDBACK_LAG
+    assert 5 <= lab.history.steps < 5 + FEEDBACK_LAG
 
 
 def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
@@ -199,23 +209,23 @@ def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
     draw = lab.sampler.draw
     lab.sampler.draw = lambda size: 1 / 0
     lab.play()
-    wait_for(lambda: "ZeroDivisionError" in lab._error.value)
+    wait_for(lambda: "ZeroDivisionError" in lab.board.error.value)
     wait_for(lambda: not lab.playing)
     lab.sampler.draw = draw
     lab.step()
     wait_for(lambda: lab.history.steps == 1)
-    assert lab._error.value == ""
+    assert lab.board.error.value == ""
 
 
 def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 1")
+    monkeypatch.setattr(kernel, "_present_cell", lambda: "cell 1")
     first = BatchLab(X, Y)
     first.play()
     wait_for(lambda: first.history.steps > 0)
-    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 2")
+    monkeypatch.setattr(kernel, "_present_cell", lambda: "cell 2")
     other = BatchLab(X, Y)
     other.play()
-    monkeypatch.setattr(cells, "_present_cell", lambda: "cell 1")
+    monkeypatch.setattr(kernel, "_present_cell", lambda: "cell 1")
     BatchLab(X, Y)
     assert not first.playing
     assert first.widget.comm is None, "its place on the page is taken"
@@ -228,15 +238,12 @@ def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.Mon
 def test_only_the_settings_of_the_strategy_are_shown() -> None:
     lab = BatchLab(X, Y)
 
-    def shown() -> set[str]:
-        return {name for name, w in lab._settings.items() if w.layout.display != "none"}
-
     common = {"strategy", "batch_size", "learning_rate", "speed", "label_noise", "imbalance", "seed"}
-    assert shown() == common | {"replacement"}
-    lab._settings["strategy"].value = "class-balanced"
-    assert "balance" in shown()
-    lab._settings["strategy"].value = "sequential"
-    assert shown() == common
+    assert shown(lab) == common | {"replacement"}
+    lab.controls["strategy"].value = "class-balanced"
+    assert "balance" in shown(lab)
+    lab.controls["strategy"].value = "sequential"
+    assert shown(lab) == common
 
 
 def test_output_for_a_notebook_has_a_picture_and_words() -> None:
@@ -344,11 +351,11 @@ def test_balance_slider_moves_the_class_mix() -> None:
 
 def test_a_refused_setting_is_explained_and_put_back() -> None:
     lab = BatchLab(X, Y, strategies={"m": MPerClassSampler(Y, 4, 8)})
-    lab._settings["m"].value = 3
+    lab.controls["m"].value = 3
     lab.step()
     wait_for(lambda: lab.history.steps == 1)
-    assert "must be a multiple of m" in lab._error.value
-    assert lab._settings["m"].value == lab.sampler.m == 4
+    assert "must be a multiple of m" in lab.board.error.value
+    assert lab.controls["m"].value == lab.sampler.m == 4
     assert lab.history.events == []
 
 
@@ -361,16 +368,16 @@ def test_events_that_a_sampler_refuses_are_refused_before_training() -> None:
 
 def test_a_ratio_that_gives_way_is_shown() -> None:
     lab = BatchLab(X, Y, strategies={"s": StratifiedSampler(Y, 16)})
-    lab._settings["ratio_0"].value = 0.25
+    lab.controls["ratio_0"].value = 0.25
     lab.run(1)
-    assert lab._settings["ratio_1"].value == pytest.approx(0.75)
+    assert lab.controls["ratio_1"].value == pytest.approx(0.75)
     assert [event.name for event in lab.history.events] == ["ratio_0"]
 
 
 def test_a_slider_may_round_what_it_is_shown_but_that_is_no_event() -> None:
     lab = BatchLab(X, Y, strategies={"balanced": ClassBalancedSampler(Y, 32, balance=0.333)})
-    lab._settings["balance"].value = 0.33  # what the browser gives back for 0.333
-    lab._settings["learning_rate"].value = 0.01 * (1 + 1e-12)
+    lab.controls["balance"].value = 0.33  # what the browser gives back for 0.333
+    lab.controls["learning_rate"].value = 0.01 * (1 + 1e-12)
     lab.run(1)
     assert lab.history.events == []
     assert lab.sampler.balance == 0.333
@@ -381,7 +388,7 @@ def test_a_value_beyond_the_slider_is_shown_and_kept() -> None:
     lab.run(2, events={1: {"pressure": 5000.0, "learning_rate": 1e-6}})
     lab.run(1)
     assert lab.sampler.pressure == 5000
-    assert lab._settings["pressure"].value == pytest.approx(5000)
+    assert lab.controls["pressure"].value == pytest.approx(5000)
     assert len(lab.history.events) == 2
 
 
@@ -400,12 +407,11 @@ def test_every_strategy_works_in_the_panel() -> None:
     }
     lab = BatchLab(X, Y, strategies=strategies)
     for name in strategies:
-        lab._settings["strategy"].value = name
+        lab.controls["strategy"].value = name
         lab.run(3)
         assert lab.sampler is lab.a.samplers[name]
-        shown = {key for key, w in lab._settings.items() if w.layout.display != "none"}
-        assert set(lab.a.names_of(lab.sampler)) < shown
-    assert lab._error.value == ""
+        assert set(lab.settings) == shown(lab)
+    assert lab.board.error.value == ""
 
 
 # -- two runs, and data that change ----------------------------------------------------------------
@@ -452,8 +458,9 @@ def test_model_that_cannot_be_cloned_is_refused_with_the_mend() -> None:
     with pytest.raises(ValueError, match=r"cannot be cloned: .*register_keras_serializable"):
         BatchLab(X, Y, model, versus={"strategy": "sequential"})
     lab = BatchLab(X, Y, model)
-    lab._compare_box.value = True
-    wait_for(lambda: "cannot be cloned" in lab._error.value and not lab._compare_box.value)
+    lab.controls["Compare with B"].value = True
+    wait_for(lambda: "cannot be cloned" in lab.board.error.value)
+    wait_for(lambda: not lab.controls["Compare with B"].value)
     lab.run(2)
     assert lab.b is None
 
@@ -486,12 +493,12 @@ def test_events_of_b_need_b() -> None:
 
 def test_sliders_show_and_change_the_run_that_is_chosen() -> None:
     lab = BatchLab(X, Y, versus={"batch_size": 8})
-    assert lab._settings["batch_size"].value == 32
-    lab._run_choice.value = 1
-    wait_for(lambda: lab._settings["batch_size"].value == 8)
-    lab._settings["batch_size"].value = 5
-    lab._run_choice.value = 0
-    wait_for(lambda: lab._settings["batch_size"].value == 32)
+    assert lab.controls["batch_size"].value == 32
+    lab.controls["Shown run"].value = 1
+    wait_for(lambda: lab.controls["batch_size"].value == 8)
+    lab.controls["batch_size"].value = 5
+    lab.controls["Shown run"].value = 0
+    wait_for(lambda: lab.controls["batch_size"].value == 32)
     lab.run(3)
     sizes = [[len(batch) for batch in session.history.indices] for session in (lab.a, lab.b)]
     assert sizes == [[32, 32, 32], [5, 5, 5]]
@@ -500,21 +507,21 @@ def test_sliders_show_and_change_the_run_that_is_chosen() -> None:
 def test_comparison_can_be_begun_and_ended_in_the_panel() -> None:
     lab = BatchLab(X, Y)
     lab.run(10, events={5: {"batch_size": 7}})
-    lab._compare_box.value = True
+    lab.controls["Compare with B"].value = True
     wait_for(lambda: lab.b is not None and lab.history.steps == 0)
-    wait_for(lambda: lab._run_choice.layout.display is None)
+    wait_for(lambda: lab.controls["Shown run"].layout.display is None)
     lab.run(3)
     assert len(lab.a.batch(0)) == len(lab.b.batch(0)) == 7
     assert_same(weights(lab), lab.b.model.get_weights())
-    lab._compare_box.value = False
+    lab.controls["Compare with B"].value = False
     wait_for(lambda: lab.b is None)
-    wait_for(lambda: lab._run_choice.layout.display == "none")
+    wait_for(lambda: lab.controls["Shown run"].layout.display == "none")
 
 
 def test_data_sliders_start_anew_at_once_and_keep_the_other_settings() -> None:
     lab = BatchLab(X, Y)
     lab.run(10, events={5: {"strategy": "class-balanced", "balance": 0.5}})
-    lab._settings["label_noise"].value = 0.3
+    lab.controls["label_noise"].value = 0.3
     wait_for(lambda: lab.history.steps == 0)
     wait_for(lambda: lab.a.data_settings["label_noise"] == 0.3)
     assert (lab.a.labels != Y).sum() == round(0.3 * N)
@@ -528,24 +535,23 @@ def test_data_sliders_start_anew_at_once_and_keep_the_other_settings() -> None:
 def test_refused_data_setting_is_explained_and_put_back() -> None:
     lab = BatchLab(X, Y, batch_size=128)
     lab.run(2)
-    lab._settings["imbalance"].value = 100.0
-    wait_for(lambda: "batch_size must not be larger" in lab._error.value)
-    wait_for(lambda: lab._settings["imbalance"].value == 1.0)
+    lab.controls["imbalance"].value = 100.0
+    wait_for(lambda: "batch_size must not be larger" in lab.board.error.value)
+    wait_for(lambda: lab.controls["imbalance"].value == 1.0)
     assert lab.history.steps == 2
 
 
 def test_ready_made_samplers_have_no_data_sliders_and_the_panel_says_why() -> None:
     lab = BatchLab(X, Y, strategies={"random": RandomSampler(N, 16)})
-    assert not {"label_noise", "imbalance", "seed"} & set(lab._settings)
+    assert not {"label_noise", "imbalance", "seed"} & set(lab.controls)
     assert any("ready-made" in getattr(part, "value", "") for part in lab.widget.children[3:4])
 
 
 def test_every_control_has_a_help_and_a_row_in_the_table() -> None:
     lab = BatchLab(X, Y)
-    shown = {name for name, w in lab._settings.items() if w.layout.display != "none"}
-    assert shown == set(lab.settings)
-    for name, control in lab._settings.items():
-        assert control.tooltip, name
+    assert shown(lab) == set(lab.settings)
+    for name, control in lab.controls.items():
+        assert control.tooltip or control.tooltips, name
 
 
 # -- robust ------------------------------------------------------------------------------------------
@@ -553,7 +559,7 @@ def test_every_control_has_a_help_and_a_row_in_the_table() -> None:
 
 def test_a_hundred_starts_and_stops_leave_no_thread_and_no_memory() -> None:
     lab = BatchLab(X, Y)
-    lab._picture.png = lambda: b""  # drawing has tests of its own
+    lab.views.picture.png = lambda: b""  # drawing has tests of its own
     lab.run(1)
 
     def start_and_stop(times: int) -> int:
@@ -576,8 +582,8 @@ def test_stopped_panel_is_garbage() -> None:
     lab.play()
     wait_for(lambda: history.steps > 3)
     lab.stop()
-    assert lab._buttons[0].disabled
-    remains = [weakref.ref(thing) for thing in (lab, lab.a, lab.model, lab.b, lab._picture)]
+    assert lab.controls["Play"].disabled
+    remains = [weakref.ref(thing) for thing in (lab, lab.a, lab.model, lab.b, lab.views.picture)]
     del lab
     gc.collect()
     assert [ref() for ref in remains] == [None] * 5
@@ -598,22 +604,22 @@ def test_two_panels_do_not_disturb_each_other() -> None:
 
 def test_failing_control_shows_its_traceback_and_the_panel_goes_on() -> None:
     lab = BatchLab(X, Y)
-    lab._file.value = "no/such/folder/run"
-    press(lab, "CSV")
-    assert "FileNotFoundError" in lab._error.value
-    press(lab, "Step")
+    lab.controls["File"].value = "no/such/folder/run"
+    lab.controls["CSV"].click()
+    wait_for(lambda: "FileNotFoundError" in lab.board.error.value)
+    lab.controls["Step"].click()
     wait_for(lambda: lab.history.steps == 1)
-    assert lab._error.value == ""
+    assert lab.board.error.value == ""
 
 
 def test_failing_picture_shows_its_traceback_and_the_panel_goes_on() -> None:
     lab = BatchLab(X, Y)
-    lab._picture.png = lambda: 1 / 0
+    lab.views.picture.png = lambda: 1 / 0
     lab.play()
-    wait_for(lambda: "ZeroDivisionError" in lab._error.value and not lab.playing)
-    del lab._picture.png
+    wait_for(lambda: "ZeroDivisionError" in lab.board.error.value and not lab.playing)
+    del lab.views.picture.png
     lab.step()
-    wait_for(lambda: lab._error.value == "" and not lab.playing)
+    wait_for(lambda: lab.board.error.value == "" and not lab.playing)
     lab.stop()
 
 
@@ -637,28 +643,19 @@ def test_interrupt_ends_a_scripted_run_between_batches(monkeypatch: pytest.Monke
     assert_same(weights(lab), weights(alone))
 
 
-def press(lab: BatchLab, label: str) -> None:
-    (button,) = [b for b in buttons_in(lab.widget) if b.description == label]
-    button.click()
-
-
-def buttons_in(widget: Any) -> list[Any]:
-    inside = [each for child in getattr(widget, "children", ()) for each in buttons_in(child)]
-    return inside + [widget] * (type(widget).__name__ == "Button")
-
-
 def test_files_and_recipe_from_the_panel(tmp_path: Path) -> None:
     lab = BatchLab(X, Y)
-    press(lab, "10 steps")
+    lab.controls["10 steps"].click()
     wait_for(lambda: lab.history.steps == 10 and not lab.playing)
-    lab._file.value = str(tmp_path / "mine")
+    lab.controls["File"].value = str(tmp_path / "mine")
     for label in ("Save", "CSV", "PNG", "SVG"):
-        press(lab, label)
-        assert lab._error.value == ""
+        lab.controls[label].click()
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 4)
+    assert lab.board.error.value == ""
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["mine.csv", "mine.json", "mine.png", "mine.svg"]
-    press(lab, "Recipe")
-    assert ".run(" in lab._recipe_text.value
+    lab.controls["Recipe"].click()
+    wait_for(lambda: ".run(" in lab.board.recipe.value)
     with pytest.raises(ValueError, match="path must end in .png or .svg, got 'a.gif'"):
         lab.export_picture("a.gif")
 
@@ -666,10 +663,148 @@ def test_files_and_recipe_from_the_panel(tmp_path: Path) -> None:
 def test_status_says_speed_cost_and_lag() -> None:
     lab = BatchLab(X, Y)
     lab.run(30)
-    assert "steps/s" in lab._status.value
-    assert "choosing" in lab._status.value
-    assert "chooses without losses" in lab._status.value
+    assert "steps/s" in lab.board.status.value
+    assert "choosing" in lab.board.status.value
+    assert "chooses without losses" in lab.board.status.value
     lab.run(1, events={30: {"strategy": "prioritized"}})
-    assert "16 steps late" in lab._status.value
-    press(lab, "Stop")
-    assert "stopped" in lab._status.value
+    assert "16 steps late" in lab.board.status.value
+    lab.controls["Stop"].click()
+    assert "stopped" in lab.board.status.value
+
+
+# -- what used to go wrong -------------------------------------------------------------------------
+
+
+def test_the_shown_run_may_change_while_the_microscope_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = BatchLab(X, Y, versus={"batch_size": 8})
+    lab.run(3)
+    look_at = Microscope.look_at
+
+    def disturbed(glass: Microscope, step: int) -> None:
+        look_at(glass, step)
+        lab.controls["Shown run"].value = 1
+
+    monkeypatch.setattr(Microscope, "look_at", disturbed)
+    lab.controls["Batch microscope"].value = True
+    wait_for(lambda: "8 samples" in lab.board.past_words.value)
+    assert lab.board.error.value == ""
+
+
+def test_the_second_run_may_end_while_it_is_shown() -> None:
+    lab = BatchLab(X, Y, versus={"batch_size": 8})
+    lab.controls["Batch microscope"].value = True
+    lab.controls["Shown run"].value = 1
+    wait_for(lambda: not threads())
+    lab.controls["Compare with B"].value = False
+    lab.board.show_status("paused", lab.runs.sessions[:1])
+    wait_for(lambda: lab.b is None and not threads())
+    assert lab.board.error.value == ""
+    assert lab.controls["Shown run"].value == 0
+    assert lab.controls["batch_size"].value == 32
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "BatchLab"]
+
+
+def test_nothing_waits_for_ever_for_a_sampler_that_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(worker, "PATIENCE", 0.05)
+    lab = BatchLab(X, Y)
+    draw, blocked, go_on = lab.sampler.draw, threading.Event(), threading.Event()
+
+    def waiting(size: int) -> Any:
+        blocked.set()
+        go_on.wait(120)
+        return draw(size)
+
+    lab.sampler.draw = waiting
+    lab.controls["File"].value = str(tmp_path / "run")
+    lab.controls["Step"].click()
+    blocked.wait(60)
+    try:
+        for name in ("Pause", "Recipe", "Save", "PNG", "10 steps", "Reset"):
+            lab.controls[name].click()
+        lab.controls["balance"].value = 0.5
+        lab.controls["theme"].value = "dark"
+        lab.controls["Compare with B"].value = True
+        for call in (
+            lab.recipe,
+            lab.reset,
+            lab._repr_mimebundle_,
+            lambda: lab.save(tmp_path / "mine"),
+            lambda: lab.run(1),
+        ):
+            with pytest.raises(TimeoutError, match=r"has not ended within 0.05 s.*may hang"):
+                call()
+    finally:
+        go_on.set()
+    wait_for(lambda: not threads())
+    assert lab.b is not None, "what was asked for meanwhile is done"
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "run.png"}
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_no_exception_of_a_strategy_ends_the_panel(kind: type[BaseException]) -> None:
+    lab = BatchLab(X, Y)
+    draw = lab.sampler.draw
+
+    def leave(size: int) -> Any:
+        raise kind
+
+    lab.sampler.draw = leave
+    lab.play()
+    wait_for(lambda: kind.__name__ in lab.board.error.value and not threads())
+    assert not lab.playing
+    lab.sampler.draw = draw
+    lab.step()
+    wait_for(lambda: lab.history.steps == 1)
+
+
+def test_a_panel_that_nobody_has_any_more_is_garbage() -> None:
+    lab = BatchLab(X, Y, versus={"strategy": "prioritized"})
+    history = lab.history
+    lab.play()
+    wait_for(lambda: history.steps > 3)
+    control = lab.controls["balance"]
+    remains = [weakref.ref(thing) for thing in (lab, lab.a, lab.model, lab.b, lab.views.picture)]
+    del lab
+    wait_for(lambda: not threads())
+    gc.collect()
+    assert [ref() for ref in remains] == [None] * 5
+    assert control.comm is None, "its widgets are closed"
+
+
+def test_widgets_follow_what_is_set_from_python() -> None:
+    lab = BatchLab(X, Y)
+    lab.speed, lab.theme, lab.width = 400.0, "dark", "narrow"
+    assert lab.controls["speed"].value == pytest.approx(400)
+    assert [lab.controls[name].value for name in ("theme", "width")] == ["dark", "narrow"]
+    assert lab.views.picture.look == ("dark", "narrow")
+    lab.rebuild(label_noise=0.2, seed=5)
+    assert [lab.controls[name].value for name in ("label_noise", "seed")] == [0.2, 5]
+    for name, value in {"width": "huge", "theme": "pink", "speed": 0.0, "pace": "fast"}.items():
+        with pytest.raises(ValueError, match=f"BatchLab: {name} must be"):
+            setattr(lab, name, value)
+    assert (lab.speed, lab.theme, lab.width, lab.pace) == (400, "dark", "narrow", "step")
+    with pytest.raises(ValueError, match="'nothing' is no setting"):
+        lab.rebuild(nothing=1)
+    assert lab.a.data_settings["seed"] == 5
+
+
+def test_the_panel_has_its_own_copies_of_the_shared_declarations() -> None:
+    assert BatchLab.speed is not SETTINGS["speed"]
+    assert BatchLab.speed.source == "BatchLab"
+    assert SETTINGS["speed"].source == ""
+
+
+def test_steps_without_end_are_refused() -> None:
+    for lab in (BatchLab(X, Y), BatchLab(X, Y, versus={}, pace="time")):
+        with pytest.raises(TypeError, match="steps must be a whole number, got inf"):
+            lab.run(float("inf"))
+        with pytest.raises(TypeError, match="whole number, got 2.5"):
+            lab.run(5, {2.5: {"batch_size": 8}})
+        assert lab.history.steps == 0

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from batchlab import Session, datasets, figures
-from batchlab.lab import picture
+from batchlab import RandomSampler, Session, datasets, figures
+from batchlab.lab.drawing import picture
 from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.drawing.picture import Picture
 from batchlab.style import THEMES, class_colours, colour_of
@@ -262,6 +262,28 @@ def test_large_data_are_drawn_in_part_and_the_axis_says_so() -> None:
     assert drawn["0"] + drawn["1"] < 2100
     said = f"{drawn['0'] + drawn['1']} of {len(data.y_train)} samples drawn"
     assert said in axes.get_xlabel()
+
+
+def test_names_are_shown_sign_by_sign() -> None:
+    data = datasets.moons(n=100)
+    strange = "$^$ \x1b\x00 & <b>"
+    session = Session(
+        data.x_train,
+        data.y_train,
+        classes=["$0-$50", "$^$ \x1b"],
+        strategies={strange: RandomSampler, "$a$": RandomSampler},
+    )
+    session.run(4, {2: {"strategy": "$a$"}, 3: {"strategy": strange}})
+    picture, glass = Picture([session]), Microscope(session)
+    for drawn in (picture, glass, Picture([session, session])):
+        assert drawn.png().startswith(b"\x89PNG")
+        ElementTree.fromstring(drawn.svg())
+    frame, moving = picture.recording()
+    words = {
+        command["text"] for part in (*frame, *moving) for command in part["commands"] if "text" in command
+    }
+    assert {"$0-$50", "$^$ �", "Strategy: $^$ �� & <b>", "$a$"} <= words
+    assert any("$0-$50 #" in text.get_text().replace("\\", "") for text in glass.axes["chances"].texts)
 
 
 def test_a_model_that_diverges_is_still_drawn() -> None:

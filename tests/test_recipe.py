@@ -59,14 +59,14 @@ def every_strategy() -> BatchLab:
     strategies = {name: make(batch_size=8) for name, make in STRATEGIES.items()}
     next(iter(strategies["rank"]))  # one that was used before
     lab = BatchLab(X, LABELS, strategies=strategies)
-    lab._show_picture = lambda: 0.0  # which is not what this is about, and takes most of the time
+    lab.worker.show = lambda: 0.0  # which is not what this is about, and takes most of the time
     for name in strategies:
-        lab._settings["strategy"].value = name
+        lab.controls["strategy"].value = name
         lab.run(STEPS // 2)
         moved = next((key for key in LIVE if key in lab.a.settings), None)
         if moved:
-            lab._settings[moved].value = LIVE[moved]
-        lab._settings["learning_rate"].value = 0.02
+            lab.controls[moved].value = LIVE[moved]
+        lab.controls["learning_rate"].value = 0.02
         lab.run(STEPS // 2)
     return lab
 
@@ -88,13 +88,13 @@ def own_model_and_order_of_changes() -> BatchLab:
     validation = (DATA.x_train, NAMES)
     lab = BatchLab(DATA.x_train, NAMES, own_model(), samplers, validation_data=validation)
     lab.run(30)
-    lab._settings["alpha"].value = 1.0  # of the strategy that is left in the same moment
-    lab._settings["strategy"].value = "r"
+    lab.controls["alpha"].value = 1.0  # of the strategy that is left in the same moment
+    lab.controls["strategy"].value = "r"
     lab.run(20)
-    lab._settings["strategy"].value = "p"
+    lab.controls["strategy"].value = "p"
     lab.run(40)
-    lab._settings["batch_size"].value = 5
-    lab._take_changes()  # changed, but not trained with
+    lab.controls["batch_size"].value = 5
+    lab.worker.take_letters()  # changed, but not trained with
     return lab
 
 
@@ -182,7 +182,7 @@ def test_recipe_repeats_weights_bit_for_bit(run: str, labs: Any, repeated: Any) 
 
 
 def assert_same(one: BatchLab, two: BatchLab) -> None:
-    for first, second in zip(one._sessions, two._sessions, strict=True):
+    for first, second in zip(one.runs.sessions, two.runs.sessions, strict=True):
         assert first.history.steps == second.history.steps
         assert first.history.events == second.history.events
         for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
@@ -198,7 +198,7 @@ def test_saved_run_is_repeated_by_load(labs: Any, tmp_path: Path) -> None:
     assert_same(again, lab)
     assert again.pace == "time"
     assert again.b.data_settings["seed"] == 3
-    assert again._settings["strategy"].value == "prioritized"
+    assert again.controls["strategy"].value == "prioritized"
 
 
 def test_load_refuses_what_does_not_fit(labs: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchlab import RandomSampler, SequentialSampler, Session, datasets
+from batchlab import MPerClassSampler, RandomSampler, SequentialSampler, Session, datasets
+from batchlab.backend import keras
+from batchlab.lab import experiment
 from batchlab.lab import session as rooms
 from batchlab.lab.settings import DATA_SETTINGS
 
@@ -118,13 +120,13 @@ def test_settings_print_as_a_table_with_source() -> None:
     assert "<td>replacement</td>" in settings._repr_html_()
 
 
-@pytest.mark.parametrize("name", rooms.STRATEGIES)
+@pytest.mark.parametrize("name", experiment.STRATEGIES)
 def test_every_setting_of_a_strategy_is_declared_with_help_and_source(name: str) -> None:
     session = make()
     session.apply("strategy", name)
     assert all(row["help"] and row["source"] for row in session.settings.rows)
     for setting, value in session.settings.items():
-        assert session.parameter(setting).check(value) == value
+        assert session.settable()[setting].check(value) == value
 
 
 def test_label_noise_and_imbalance_change_the_training_data_only() -> None:
@@ -206,3 +208,101 @@ def test_a_class_that_cannot_be_built_is_explained() -> None:
 
     with pytest.raises(TypeError, match=r"strategy 'odd' cannot be built: .*Pass a class of"):
         Session(X, Y, strategies={"odd": Odd})
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def spoiled(value: float) -> np.ndarray:
+    x = X.copy()
+    x[3, 1] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": spoiled(np.nan)}, r"x must hold finite numbers .* got nan in row 3, column 1"),
+        ({"x": spoiled(np.inf)}, r"got inf in row 3, column 1 \(1 of 280 values are wrong\)"),
+        ({"x": X.astype(float) * 1e300}, "that float32 can hold, got .*e.299 in row 0, column 0"),
+        ({"x": np.ma.masked_greater(X, 1)}, "x is a masked array"),
+        ({"classes": ["a", "a"]}, "classes 0 and 1 are both called 'a'"),
+        ({"classes": "ab"}, "classes must be a list of names, got 'ab'"),
+        ({"classes": 2}, "classes must be a list of names, got 2"),
+        ({"strategies": [RandomSampler]}, "strategies must be a dict .* got list"),
+        ({"strategies": 5}, "strategies must be a dict .* got int"),
+        ({"strategies": {1: RandomSampler}}, "strategies must be named by words, got 1"),
+        ({"model": "net"}, "model must be a keras.Model, got str"),
+        ({"model": 0}, "model must be a keras.Model, got int"),
+        ({"validation_data": "xy"}, r"validation_data must be a pair \(x, y\), got str"),
+        ({"validation_data": (X,)}, r"validation_data must be a pair \(x, y\), got tuple"),
+        ({"validation_data": (X[:, :1], Y)}, r"samples of shape \(2,\) as x does, got shape \(140, 1\)"),
+        ({"validation_data": (X[:0], Y[:0])}, r"as x does, got shape \(0, 2\)"),
+        ({"validation_data": (X, Y[:9])}, "one class for each of its 140 samples"),
+        ({"validation_data": (spoiled(np.nan), Y)}, "validation_data's x must .* row 3, column 1"),
+        ({"validation_data": (X, Y + 5)}, "that y does not have, such as .* at position 0"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        Session(**{"x": X, "y": Y, **options})
+
+
+@pytest.mark.parametrize(
+    ("steps", "events", "message"),
+    [
+        (10, {2.5: {"batch_size": 8}}, "events has a step that must be a whole number, got 2.5"),
+        (10, {"3": {"batch_size": 8}}, "events has a step that must be a whole number, got '3'"),
+        (10, [(3, {"batch_size": 8})], "events must be a dict by step, got list"),
+        (10, {3: 8}, "a dict from setting to value for step 3, got 8"),
+        (10, {3: ["balance"]}, "a dict from setting to value for step 3"),
+        (float("inf"), {}, "steps must be a whole number, got inf"),
+        (2.0, {}, "steps must be a whole number, got 2.0"),
+    ],
+)
+def test_events_and_steps_that_would_never_come_are_refused(
+    steps: Any, events: Any, message: str
+) -> None:
+    session = make()
+    with pytest.raises((TypeError, ValueError), match=message):
+        session.run(steps, events)
+    assert session.history.steps == 0
+
+
+def test_events_are_tried_with_the_batch_size_that_a_new_strategy_gets() -> None:
+    strategies = {"random": RandomSampler(N, 4), "m": MPerClassSampler(Y, 4, 8)}
+    session = make(strategies=strategies)
+    with pytest.raises(ValueError, match="multiple of m"):
+        session.run(20, {10: {"strategy": "m", "m": 8}})  # of batches of 4 then, not of 8
+    assert session.history.steps == 0
+    session.run(20, {10: {"strategy": "m", "batch_size": 8, "m": 8}})
+    assert session.sampler.m == 8
+
+
+def test_a_models_own_step_is_not_ignored() -> None:
+    class Own(keras.Sequential):
+        def train_step(self, data: Any) -> Any:
+            return {}
+
+    model = Own([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(TypeError, match=r"Session: Own has a train_step of its own"):
+        Session(X, Y, model)
+
+
+def test_what_a_session_does_not_know_is_refused() -> None:
+    session = make()
+    session.run(3)
+    for step in (-1, 4):
+        with pytest.raises(IndexError, match=f"step {step} has no settings yet; there are 0 to 3"):
+            session.settings_at(step)
+    assert session.settings_at(3) == session.settings
+    with pytest.raises(ValueError, match="'nothing' is no setting of the data"):
+        session.rebuild(nothing=1)
+    with pytest.raises(IndexError, match=f"index {N} at position 1"):
+        session.losses_of(np.array([0, N]))
+    with pytest.raises(IndexError, match="index -1 at position 0"):
+        session.losses_of(np.array([-1]))
+    with pytest.raises(TypeError, match="whole numbers"):
+        session.losses_of(np.array([0.5]))
+    assert session.history.steps == 3

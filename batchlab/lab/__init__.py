@@ -1,9 +1,13 @@
 """The live panel: change the strategy while the model trains.
 
-``settings`` declares what may be changed, ``session`` trains and takes changes between batches,
-``recipe`` writes a run as Python. ``panel`` is what a notebook shows, made of ``parts``; ``controls``
-carries what sliders say from one thread to another, and ``cells`` knows which notebook cell a panel
-belongs to. How it is drawn is in ``drawing``.
+``settings`` is the one list of what may be set. ``experiment`` builds data, strategies and model
+from what is given (``data``), ``session`` trains it and takes changes between batches, ``record`` is
+its past, ``evaluation`` asks its model, and ``recipe`` writes a run as Python. All of this needs no
+notebook.
+
+``panel`` is what a notebook shows: ``runs`` are its one or two sessions, ``board`` its widgets (made
+of ``parts``), ``views`` its pictures (drawn in ``drawing``), and ``worker`` the thread that trains
+and reads what the board writes. ``kernel`` knows which cell a panel belongs to.
 """
 
 from typing import TYPE_CHECKING

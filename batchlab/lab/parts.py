@@ -1,10 +1,9 @@
-"""The parts of the panel: a control for each kind of setting, rows that wrap, the status line."""
+"""The parts of the board: a control for each kind of setting, rows that wrap, the status line."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -41,18 +40,34 @@ def control_for(parameter: Parameter, value: Any) -> widgets.Widget:
     return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".3", **common)
 
 
-def height(control: widgets.Widget, value: float) -> float:
-    """Where a slider shows `value`, in the units of its ends."""
+def set_control(control: widgets.Widget, value: Any) -> None:
+    """Let `control` show `value`, also where that lies beyond the ends of a slider."""
+    if isinstance(control, SLIDERS):
+        level = _level(control, value)
+        control.min, control.max = min(control.min, level), max(control.max, level)
+    control.value = value
+
+
+def shows_alike(control: widgets.Widget, one: Any, two: Any) -> bool:
+    """Whether `control` shows both values in the same way: a slider has steps."""
+    if not isinstance(control, SLIDERS):
+        return one == two
+    steps = ((_level(control, value) - control.min) / control.step for value in (one, two))
+    return len({math.floor(step + 0.5) for step in steps}) == 1
+
+
+def _level(control: widgets.Widget, value: float) -> float:
+    """Where a slider shows `value`, in the units of its ends: powers of ten on a logarithmic one."""
     if isinstance(control, widgets.FloatLogSlider):
         return math.log10(value) if value > 0 else control.min
     return value
 
 
-def place(control: widgets.Widget, value: Any) -> Any:
-    """Which of its steps a slider shows for `value`; of other controls, the value itself."""
-    if isinstance(control, SLIDERS):
-        return math.floor((height(control, value) - control.min) / control.step + 0.5)
-    return value
+def button(label: str, icon: str, tip: str) -> widgets.Button:
+    """A button with a word, a picture and an explanation."""
+    return widgets.Button(
+        description=label, icon=icon, tooltip=tip, layout=widgets.Layout(width="100px")
+    )
 
 
 def row(*parts: widgets.Widget) -> widgets.HBox:
@@ -62,13 +77,16 @@ def row(*parts: widgets.Widget) -> widgets.HBox:
     )
 
 
-def shower(content: widgets.Widget) -> Callable[[dict[str, Any]], None]:
-    """What shows `content` while a toggle is on."""
+def set_visible(widget: widgets.Widget, visible: bool) -> None:
+    """Show or hide `widget`."""
+    widget.layout.display = None if visible else "none"
 
-    def changed(change: dict[str, Any]) -> None:
-        content.layout.display = None if change["new"] else "none"
 
-    return changed
+def close(widget: widgets.Widget) -> None:
+    """Take `widget` and all that is in it off the page and out of memory."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()
 
 
 def status_of(session: Session, name: str) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 import batchlab
-from batchlab.lab.session import COMMON, Events, Session, begun, small_network
-from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.lab.experiment import begun, small_network
+from batchlab.lab.session import Events, Session
+from batchlab.lab.settings import COMMON, DATA_SETTINGS
 from batchlab.parameters import parameters_of
 from batchlab.samplers.draws.state import fingerprint
 

@@ -1,32 +1,48 @@
-"""The lab's own settings, declared once: sliders, checks, tables, recipes and tests come from here.
+"""The one list of what may be set: sliders, checks, tables, recipes and tests come from here.
 
-Those of the strategies are declared in their classes, in the same way.
+Every strategy adds the parameters that its class declares, in the same way.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, parameters_of
+from batchlab.samplers import Sampler
+from batchlab.style import THEMES
 
-# What a setting of these names changes is the data or the first weights: a run starts anew.
-DATA_SETTINGS = ("label_noise", "imbalance", "seed")
+
+@dataclass(eq=False)
+class Setting(Parameter):
+    """A parameter of the lab's own.
+
+    Parameters
+    ----------
+    scope : {"run", "data", "panel"}
+        What it belongs to. Those of a run change between two batches and are events; those of the
+        data (or the first weights) start the run anew; those of the panel change no batch.
+    """
+
+    scope: str = "run"
+
+
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Parameter(
+        Setting(
             "random",
             "which sampler chooses the batches",
             choices=(),
             name="strategy",
             source="BatchLab",
         ),
-        Parameter(
+        Setting(
             32, "samples per batch", low=1, slider=(1, 256), name="batch_size", source="Sampler"
         ),
-        Parameter(
+        Setting(
             0.01,
             "size of the optimizer's steps",
             low=0,
@@ -35,7 +51,7 @@ SETTINGS = {
             name="learning_rate",
             source="the model's optimizer",
         ),
-        Parameter(
+        Setting(
             0.0,
             "share of the training labels that are wrong; starts anew",
             low=0,
@@ -43,8 +59,9 @@ SETTINGS = {
             slider=(0, 0.5),
             name="label_noise",
             source="datasets.with_label_noise",
+            scope="data",
         ),
-        Parameter(
+        Setting(
             1.0,
             "commonest : rarest class, at least; 1 is the data as they are; starts anew",
             low=1,
@@ -53,8 +70,9 @@ SETTINGS = {
             log=True,
             name="imbalance",
             source="datasets.imbalanced; Cui et al. 2019, arXiv:1901.05555",
+            scope="data",
         ),
-        Parameter(
+        Setting(
             0,
             "of samplers, noise, imbalance and the default model's first weights; starts anew",
             low=0,
@@ -62,8 +80,9 @@ SETTINGS = {
             slider=(0, 99),
             name="seed",
             source="Sampler",
+            scope="data",
         ),
-        Parameter(
+        Setting(
             100.0,
             "steps per second to aim at",
             low=0.1,
@@ -71,9 +90,40 @@ SETTINGS = {
             log=True,
             name="speed",
             unit="steps/s",
+            scope="panel",
+        ),
+        Setting(
+            "step",
+            "same steps, or same time",
+            choices=("step", "time"),
+            name="pace",
+            scope="panel",
+        ),
+        Setting(
+            "auto",
+            "colours of the picture",
+            choices=("auto", *THEMES),
+            name="theme",
+            scope="panel",
+        ),
+        Setting(
+            "wide",
+            "layout of the picture; narrow suits 800 pixels",
+            choices=("wide", "narrow"),
+            name="width",
+            scope="panel",
         ),
     )
 }
+DATA_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.scope == "data")
+# What every sampler has: its batch size is declared above, the other two are fixed within a run.
+COMMON = tuple(parameters_of(Sampler))
+
+
+def own_settings(sampler: Any) -> dict[str, Parameter]:
+    """The settings that `sampler` has and others may not have, by name."""
+    declared = parameters_of(sampler).items()
+    return {name: parameter for name, parameter in declared if name not in COMMON}
 
 
 class Settings(dict[str, Any]):

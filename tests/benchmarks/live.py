@@ -50,7 +50,7 @@ Session.apply = measured_apply
 
 def watch(lab):
     pictures = lambda change: drawn.append((time.time(), lab.sampler.balance))
-    lab._screen.canvas.observe(pictures, "moving")
+    lab.board.screen.canvas.observe(pictures, "moving")
 
 def steps_per_second(train, history, seconds):
     began, before = time.perf_counter(), history.steps

@@ -277,7 +277,7 @@ def test_without_a_canvas_the_picture_is_still_live(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_looks(notebook: LabPage, panel: PanelView, theme: str) -> None:
     notebook.use_theme(f"JupyterLab {theme.title()}")
-    notebook.wait_in_kernel(f"lab._picture.theme.name == {theme!r}")  # the page's own
+    notebook.wait_in_kernel(f"lab.views.theme == {theme!r}")  # the page's own
     panel.press("Recipe, files, look")
     notebook.in_kernel("lab.run(100, events={60: {'strategy': 'random'}})")
     panel.press("Batch microscope")

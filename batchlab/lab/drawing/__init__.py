@@ -1,6 +1,8 @@
-"""What the panel shows, from the figure down to the page.
+"""What the panel shows, from a single chart out to the page.
 
-``picture`` and ``microscope`` arrange ``stage`` and ``charts`` on a figure, in ``layers`` (what
-stays, what moves); ``recorder`` writes down what matplotlib draws, and ``screen`` shows that on the
-page's canvas (``canvas.js``), or as a PNG where there is none.
+1. ``charts`` are the small diagrams, ``stage`` the large one with the data: each draws into axes.
+2. ``layered`` is a figure that holds such axes, and knows what of it stays and what moves.
+3. ``picture`` (of the run) and ``microscope`` (of a past batch) are the two figures of that kind.
+4. ``recorder`` writes down what matplotlib draws of one.
+5. ``screen`` is the widget that shows it: on the page's canvas (``canvas.js``), or as a PNG.
 """

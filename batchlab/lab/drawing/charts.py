@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
+from batchlab.lab.drawing.names import literal
 from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, moved, tidy
 
@@ -125,8 +126,8 @@ class Losses(Curves):
             for shown in (values if self._raw else smooth, curves["validation loss"][1]):
                 finite = shown[np.isfinite(shown)]  # a model may diverge
                 tops.append(np.quantile(finite, 0.99) if finite.size else 0.0)
-        moved = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
-        return super().update() or moved
+        grown = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
+        return super().update() or grown
 
 
 class Scores(Curves):
@@ -143,7 +144,7 @@ class Scores(Curves):
         if len(self.sessions) == 1:  # all that were at work, in that order
             (session,) = self.sessions
             names = dict.fromkeys(session.strategy_at(step) for step in _starts(session))
-            keys = [(name, name, LINES[0]) for name in names][-4:]
+            keys = [(name, literal(name), LINES[0]) for name in names][-4:]
         else:
             strategies = [session.strategy for session in self.sessions]
             keys = list(zip(strategies, names_of(self.sessions), LINES))
@@ -178,7 +179,7 @@ class Mix(Chart):
         ]
         self.moving = [bar for bars in self._bars for bar in bars]
         every = -(-count // MOST_NAMES)
-        names = [name[:10] for name in first.classes[::every]]
+        names = [literal(name[:10]) for name in first.classes[::every]]
         axes.set_xticks(places[::every], names)
         if 8 * len("".join(names)) > axes.get_window_extent().width:
             axes.tick_params(axis="x", rotation=30)
@@ -240,8 +241,8 @@ class Visits(Histogram):
             step.set_data(count, edges)
         unseen = [f"{1 - session.history.coverage:.0%}" for session in self.sessions]
         self._unseen.set_text(" | ".join(unseen) + " never")
-        moved = fit(self.axes.set_xlim, self.axes.get_xlim(), max(edges[-1], 4), low=-0.5)
-        return fit(self.axes.set_ylim, self.axes.get_ylim(), 1.05 * np.max(counts)) or moved
+        grown = fit(self.axes.set_xlim, self.axes.get_xlim(), max(edges[-1], 4), low=-0.5)
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), 1.05 * np.max(counts)) or grown
 
 
 class Distribution(Histogram):
@@ -271,8 +272,8 @@ class Distribution(Histogram):
 def names_of(sessions: Sequence[Session]) -> list[str]:
     """What to call the sessions: their strategies, with a letter where there are two."""
     if len(sessions) == 1:
-        return [f"Strategy: {sessions[0].strategy}"]
-    return [f"{letter}: {session.strategy}" for letter, session in zip("AB", sessions)]
+        return [f"Strategy: {literal(sessions[0].strategy)}"]
+    return [f"{letter}: {literal(session.strategy)}" for letter, session in zip("AB", sessions)]
 
 
 def _letters(sessions: Sequence[Session]) -> list[str]:

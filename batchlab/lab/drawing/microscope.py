@@ -12,10 +12,11 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from batchlab.lab.drawing.charts import LOSS_EDGES
-from batchlab.lab.drawing.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.layered import LayeredFigure, Split
+from batchlab.lab.drawing.names import literal
 from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, SETTINGS
 from batchlab.style import class_colours, tidy
 
 MOST_ROWS = 24  # samples in the table
@@ -29,7 +30,7 @@ SPLITS: dict[str, Split] = {
 }
 
 
-class Microscope(Layers):
+class Microscope(LayeredFigure):
     """Any recorded batch of a session: its samples, their chance to be drawn, and their losses.
 
     Parameters
@@ -49,7 +50,7 @@ class Microscope(Layers):
 
     def __init__(self, session: Session, theme: str = "light", width: str = "wide") -> None:
         self.session, self.step = session, 0
-        width = WIDTH.check(width, "Microscope")
+        width = SETTINGS["width"].check(width, "Microscope")
         longest = max(len(name[:10]) for name in session.classes) + len(f" #{len(session.x)}")
         below = 0.6  # two lines of text
         margins = {
@@ -57,7 +58,7 @@ class Microscope(Layers):
             "chances": (0.1 + longest * 0.065, below, 0.12, 0.27),
             "losses": (0.3, below, 0.2, 0.27),
         }
-        super().__init__(SIZES[width], SPLITS[width], margins, THEME.check(theme, "Microscope"))
+        super().__init__(SIZES[width], SPLITS[width], margins, theme, width)
         flat = session.x.shape[1:] == (2,)
         title = "The batch, and the model now" if flat else "The batch"
         self._stage = make_stage(self.axes["stage"], session, title, self.theme)
@@ -138,7 +139,7 @@ class Microscope(Layers):
     ) -> None:
         session, known = self.session, chances is not None
         labels = session.labels[batch]
-        names = [f"{session.classes[k][:10]} #{i}" for k, i in zip(labels, batch)]
+        names = [f"{literal(session.classes[k][:10])} #{i}" for k, i in zip(labels, batch)]
         for text, name in zip_longest(self._names, names, fillvalue=""):
             text.set_text(name)
         self._unknown.set_visible(not known)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.drawing.layers import THEME, WIDTH, Layers, Split
+from batchlab.lab.drawing.layered import LayeredFigure, Split
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
+from batchlab.lab.settings import SETTINGS
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
@@ -31,7 +32,7 @@ SIZES = {
 }
 
 
-class Picture(Layers):
+class Picture(LayeredFigure):
     """Stage, loss, balanced accuracy, class mix, visits and recent losses of one or two sessions.
 
     Parameters
@@ -49,11 +50,11 @@ class Picture(Layers):
         self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
     ) -> None:
         self.sessions = list(sessions)
-        layout = (WIDTH.check(width, "Picture"), len(self.sessions))
+        layout = (SETTINGS["width"].check(width, "Picture"), len(self.sessions))
         if layout not in SIZES:
             raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
-        super().__init__(SIZES[layout], SPLITS[layout], margins, THEME.check(theme, "Picture"))
+        super().__init__(SIZES[layout], SPLITS[layout], margins, theme, width)
         self._stages = [
             make_stage(self.axes[letter], session, name, self.theme)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))

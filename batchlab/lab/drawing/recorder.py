@@ -149,8 +149,8 @@ class Recorder(RendererBase):
             return
         for across in np.arange(np.floor(box.x0 / self.dpi), np.ceil(box.x1 / self.dpi)):
             for up in np.arange(np.floor(box.y0 / self.dpi), np.ceil(box.y1 / self.dpi)):
-                moved = tile + Affine2D().translate(across * self.dpi, up * self.dpi)
-                rows.append(self._rows(gc.get_hatch_path(), moved, down=True))
+                shifted = tile + Affine2D().translate(across * self.dpi, up * self.dpi)
+                rows.append(self._rows(gc.get_hatch_path(), shifted, down=True))
         if rows:
             self._add(
                 "hatch",

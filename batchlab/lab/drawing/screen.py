@@ -8,7 +8,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from batchlab.lab.drawing.layers import Layers
+from batchlab.lab.drawing.layered import LayeredFigure
 
 
 class Canvas(anywidget.AnyWidget):
@@ -49,7 +49,7 @@ class Screen(widgets.VBox):
         self.canvas = Canvas(layout=widgets.Layout(display="none"))
         super().__init__([self.image, self.canvas])
 
-    def show(self, picture: Layers, words: str) -> None:
+    def show(self, picture: LayeredFigure, words: str) -> None:
         """Show `picture` as it is now; `words` say the same."""
         if not self.canvas.live:
             self.image.value = picture.png()

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from batchlab import figures
-from batchlab.lab.drawing.layers import Margins
+from batchlab.lab.drawing.layered import Margins
+from batchlab.lab.drawing.names import literal
 from batchlab.lab.session import Session
 from batchlab.style import Theme, class_colours, moved, tidy
 
@@ -65,7 +66,8 @@ class Points:
         self.axes, self.session, self.theme = axes, session, theme
         shown = _some_of_every_class(session.labels, MOST_POINTS)
         points = self.places(shown)
-        figures.scatter(axes, points, session.labels[shown], session.classes, theme)
+        self._names = [literal(name) for name in session.classes]
+        figures.scatter(axes, points, session.labels[shown], self._names, theme)
         across, up = self.labels
         if len(shown) < len(session.labels):
             across += f" · {len(shown)} of {len(session.labels)} samples drawn"
@@ -89,7 +91,7 @@ class Points:
 
     def _legend(self) -> None:
         handle_of = {handle.get_label(): handle for handle in self.axes.collections}
-        names = [*self.session.classes[:MOST_NAMES], "batch"]
+        names = [*self._names[:MOST_NAMES], "batch"]
         letters = max(map(len, names))
         self.axes.legend(
             [handle_of[name] for name in names],

@@ -29,12 +29,11 @@ Margins = tuple[float, float, float, float]  # inches on the left, below, on the
 CHART = (0.66, 0.42, 0.2, 0.27)  # of axes with labels, and ticks like 12.5%
 
 THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
-WIDTH = Parameter("wide", "room on the page", choices=("wide", "narrow"), name="width")
 # matplotlib's fonts are not made for two threads that draw at once, as two panels would.
 DRAWING = threading.Lock()
 
 
-class Layers:
+class LayeredFigure:
     """A figure that is drawn again and again.
 
     Drawing all of it takes two tenths of a second, most of it for axes and text. So axes keep their
@@ -48,8 +47,13 @@ class Layers:
         How the axes, by name, share it.
     margins : mapping of str to tuple of float
         Around axes other than charts. matplotlib would find them, too, in a fifth of a second.
-    theme : {"light", "dark"}
-        Colours of the page.
+    theme, width : str
+        Colours of the page, and for which page the layout is.
+
+    Attributes
+    ----------
+    look : tuple of str
+        Theme and width.
     """
 
     def __init__(
@@ -58,7 +62,9 @@ class Layers:
         split: Split,
         margins: Mapping[str, Margins],
         theme: str,
+        width: str,
     ) -> None:
+        self.look = (THEME.check(theme, type(self).__name__), width)
         self.theme = THEMES[theme]
         self.figure = figures.Figure(*size)
         self.figure.set_layout_engine("none")

@@ -1,17 +1,25 @@
-"""Which panel belongs to which notebook cell, and what an interrupt of the kernel does to them."""
+"""What a panel has to do with the notebook's kernel: its cell, and interrupts.
+
+Of ipykernel two things are used that it does not call public: ``saved_sigint_handler``, and
+``get_parent`` with the metadata ``cellId`` that JupyterLab sends. Both were read in ipykernel 6.31,
+7.3 and 7.4 with IPython 9.18. ``tests/test_kernels.py`` fails by name when one is gone.
+"""
 
 from __future__ import annotations
 
 import weakref
 from typing import Any
 
-import ipywidgets as widgets
 from IPython import get_ipython
+
+from batchlab.lab.parts import close
 
 # All panels there are: to interrupt the kernel pauses them.
 _PANELS: weakref.WeakSet[Any] = weakref.WeakSet()
 # The panel of each notebook cell that has one: running the cell again replaces it.
 _PANEL_OF_CELL: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+# Those that a page may show. It needs them even if no name in the notebook refers to them any more.
+_SHOWN: set[Any] = set()
 
 
 def register(panel: Any) -> None:
@@ -20,10 +28,21 @@ def register(panel: Any) -> None:
     if cell is not None:
         if cell in _PANEL_OF_CELL:
             _PANEL_OF_CELL[cell].stop()
-            _close(_PANEL_OF_CELL[cell].widget)
+            close(_PANEL_OF_CELL[cell].widget)
         _PANEL_OF_CELL[cell] = panel
     _PANELS.add(panel)
     _let_interrupts_pause()
+
+
+def keep(panel: Any) -> None:
+    """Keep a panel that a page shows, until it is stopped."""
+    if get_ipython() is not None:
+        _SHOWN.add(panel)
+
+
+def let_go(panel: Any) -> None:
+    """Keep a panel no longer than anyone else does."""
+    _SHOWN.discard(panel)
 
 
 def _present_cell() -> str | None:
@@ -33,12 +52,6 @@ def _present_cell() -> str | None:
         return None
     # A front end that does not name its cells gets one panel at a time.
     return str(shell.get_parent().get("metadata", {}).get("cellId", ""))
-
-
-def _close(widget: widgets.Widget) -> None:
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()
 
 
 def _let_interrupts_pause() -> None:

@@ -1,0 +1,285 @@
+"""The board: every widget of a panel under a plain name, and one way in which all of them are heard."""
+
+from __future__ import annotations
+
+import html
+import traceback
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from batchlab.lab.drawing.screen import Screen
+from batchlab.lab.parts import (
+    button,
+    control_for,
+    row,
+    set_control,
+    set_visible,
+    shows_alike,
+    status_of,
+)
+from batchlab.lab.session import Session
+from batchlab.lab.settings import DATA_SETTINGS, SETTINGS
+from batchlab.parameters import Parameter
+
+FIXED_DATA = (
+    '<span title="Ready-made samplers know the data and the seed they were made for. Pass classes, '
+    'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
+    "strategies are ready-made samplers.</span>"
+)
+BUTTONS = {
+    "Play": ("play", "train until Pause"),
+    "Pause": ("pause", "stop after this batch"),
+    "Step": ("step-forward", "train one batch"),
+    "10 steps": ("fast-forward", "train ten batches"),
+    "Reset": ("refresh", "back to the first weights"),
+    "Stop": ("stop", "end for good; run the cell for a new panel"),
+}
+SHARE_BUTTONS = {
+    "Recipe": ("code", "the run as Python"),
+    "Save": ("save", "the run as JSON, for BatchLab.load"),
+    "CSV": ("save", "the curves"),
+    "PNG": ("save", "the picture"),
+    "SVG": ("save", "the picture, to print"),
+}
+DRAWERS = {
+    "Batch microscope": ("search", "look at any past batch"),
+    "Recipe, files, look": ("share-alt", "keep and share the run"),
+}
+
+
+class Board:
+    """The widgets of a panel. They say what a reader does, and show what they are told to.
+
+    Parameters
+    ----------
+    session : Session
+        Whose settings there are.
+    look : mapping of str to value
+        Speed, theme and width.
+    tell : callable
+        Told ``(name, value)`` of everything that a reader does, on any thread. It must not wait.
+
+    Attributes
+    ----------
+    controls : dict of str to Widget
+        What a reader may use: settings under their names, all else under the words on it.
+    status, error, recipe, written, past_words : HTML or Textarea
+        What the panel says.
+    live : set of str
+        The settings that wait for the next step.
+    screen, past_screen : Screen
+        Where the run and the past batch are drawn.
+    """
+
+    def __init__(
+        self, session: Session, look: Mapping[str, Any], tell: Callable[[str, Any], None]
+    ) -> None:
+        self._tell = tell
+        self.controls: dict[str, widgets.Widget] = {}
+        self.status, self.error, self.written, self.past_words = (widgets.HTML() for _ in range(4))
+        self.screen, self.past_screen = Screen(), Screen()
+        self._lines: list[str] = []  # of the status
+        sliders = self._build_settings(session, look)
+        parts = [
+            row(*self._build_buttons(BUTTONS), self._build_comparison()),
+            self.status,
+            row(*sliders),
+            self.screen,
+            self.error,
+            self._build_drawers(look),
+        ]
+        if not session.rebuildable:
+            parts.insert(3, widgets.HTML(FIXED_DATA))
+        self.widget = widgets.VBox(parts)
+        # What a control was told to show, which need not be all that it can show.
+        self._shown = {
+            name: control.value for name, control in self.controls.items() if hasattr(control, "value")
+        }
+        for name, control in self.controls.items():
+            if name != "File":  # which is read when it is needed
+                self._hear(control, name)
+        self._hear(self.screen.canvas, "page", ("live", "dark"))
+        self._hear(self.past_screen.canvas, "page", ("live",))
+
+    # -- building --------------------------------------------------------------------------------
+
+    def _build_settings(self, session: Session, look: Mapping[str, Any]) -> list[widgets.Widget]:
+        """A control for each setting of any strategy, and for the speed."""
+        self._declared: dict[str, Parameter] = {}
+        for strategy in session.samplers:
+            self._declared |= session.settable(strategy)
+        self._declared["speed"] = SETTINGS["speed"]
+        self.live = self._declared.keys() - set(DATA_SETTINGS)
+        values = {**session.settings, **look}
+        # First the strategy, then what it has of its own.
+        order = sorted(self._declared, key=lambda name: (name != "strategy", name in SETTINGS))
+        for name in order:
+            parameter = self._declared[name]
+            value = values.get(name, parameter.default)
+            self.controls[name] = control_for(parameter, value)
+        return [self.controls[name] for name in order]
+
+    def _build_buttons(self, described: Mapping[str, tuple[str, str]]) -> list[widgets.Widget]:
+        made = {label: button(label, *words) for label, words in described.items()}
+        self.controls |= made
+        return list(made.values())
+
+    def _build_comparison(self) -> widgets.Widget:
+        """Whether there are two runs, and whose settings the sliders are."""
+        compare = widgets.Checkbox(
+            description="compare with B",
+            tooltip="a second run from the same first weights and seed; both start anew",
+            indent=False,
+            layout=widgets.Layout(width="140px"),
+        )
+        shown = widgets.ToggleButtons(
+            options={"A": 0, "B": 1},
+            tooltips=["the sliders show and change run A", "the sliders show and change run B"],
+            style={"button_width": "36px"},
+        )
+        self.controls |= {"Compare with B": compare, "Shown run": shown}
+        return widgets.HBox([compare, shown])
+
+    def _build_drawers(self, look: Mapping[str, Any]) -> widgets.Widget:
+        """What is closed at first: the batch microscope, and below it the recipe and the files."""
+        self._drawers = dict(zip(DRAWERS, (self._build_microscope(), self._build_share(look))))
+        for name, (icon, tip) in DRAWERS.items():
+            self.controls[name] = widgets.ToggleButton(
+                description=name, icon=icon, tooltip=tip, layout=widgets.Layout(width="200px")
+            )
+            set_visible(self._drawers[name], False)
+        return widgets.VBox([row(*map(self.controls.get, DRAWERS)), *self._drawers.values()])
+
+    def _build_microscope(self) -> widgets.Widget:
+        self.controls["Past step"] = slider = widgets.IntSlider(
+            0,
+            0,
+            0,
+            description="step",
+            tooltip="which past batch to look at",
+            layout=widgets.Layout(width="90%"),
+        )
+        return widgets.VBox([slider, self.past_words, self.past_screen])
+
+    def _build_share(self, look: Mapping[str, Any]) -> widgets.Widget:
+        for name in ("theme", "width"):
+            self.controls[name] = control_for(SETTINGS[name], look[name])
+            self.controls[name].layout.width = "180px"
+        self.controls["File"] = file = widgets.Text(
+            "batchlab_run", description="file", tooltip="name without ending, in this folder"
+        )
+        self.recipe = widgets.Textarea(
+            description="", rows=18, layout=widgets.Layout(width="100%", display="none")
+        )
+        looks, buttons = map(self.controls.get, ("theme", "width")), self._build_buttons(SHARE_BUTTONS)
+        return widgets.VBox([row(*looks, file, *buttons), self.written, self.recipe])
+
+    # -- hearing ---------------------------------------------------------------------------------
+
+    def _hear(
+        self, control: widgets.Widget, name: str, traits: Sequence[str] = ("value",)
+    ) -> None:
+        """Let what a reader does to `control` be told under `name`."""
+        # Widgets live as long as the kernel. What they refer to need not: model, data and record.
+        board = weakref.ref(self)
+
+        def heard(change: Any) -> None:
+            if (there := board()) is not None:
+                there._heard(name, None if change is control else change["new"])
+
+        if isinstance(control, widgets.Button):
+            control.on_click(heard)
+        else:
+            control.observe(heard, list(traits))
+
+    def _heard(self, name: str, value: Any) -> None:
+        """Tell it; what is raised is shown in the panel: elsewhere it would be lost."""
+        try:
+            if name in self._shown:
+                # A slider gives back what it is told to show, rounded to its own steps: no change.
+                if shows_alike(self.controls[name], value, self._shown[name]):
+                    return
+                self._shown[name] = value
+            if name in self._drawers:
+                set_visible(self._drawers[name], value)
+            self._tell(name, value)
+        except Exception:
+            self.show_traceback()
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def show(self, name: str, value: Any) -> None:
+        """Show a setting as it is, if there is a control for it and it shows another value."""
+        if name in self._shown and not shows_alike(self.controls[name], value, self._shown[name]):
+            self._show(name, value)
+
+    def _show(self, name: str, value: Any) -> None:
+        self._shown[name] = value
+        set_control(self.controls[name], value)
+
+    def shown_of(self, sessions: Sequence[Session]) -> Session:
+        """The session whose settings the sliders show."""
+        return sessions[min(self.controls["Shown run"].value, len(sessions) - 1)]
+
+    def show_settings(self, sessions: Sequence[Session], strategy: str | None = None) -> None:
+        """Show the settings that a strategy has, the present one by default, and their values."""
+        session = self.shown_of(sessions)
+        strategy = strategy or session.strategy
+        settable = session.settable(strategy)
+        for name in self._declared:
+            set_visible(self.controls[name], name in settable or name == "speed")
+        values = {name: session.value(name, strategy) for name in settable}
+        for name, value in {**values, "strategy": strategy}.items():
+            self._show(name, value)
+
+    def show_runs(self, sessions: Sequence[Session]) -> None:
+        """Show whether there are two runs."""
+        both = len(sessions) > 1
+        self._show("Compare with B", both)
+        set_visible(self.controls["Shown run"], both)
+        if not both:
+            self._show("Shown run", 0)
+        self.show_settings(sessions)
+
+    def show_values(self, sessions: Sequence[Session], but: set[str]) -> None:
+        """Show settings as they are: refused ones, and ratios that gave way; `but` not these."""
+        for name, value in self.shown_of(sessions).settings.items():
+            if name not in but:
+                self.show(name, value)
+
+    def show_status(self, state: str, sessions: Sequence[Session]) -> None:
+        """Say what the runs are doing and what they cost."""
+        names = ("A", "B") if len(sessions) > 1 else ("",)
+        self._lines = [status_of(session, name) for name, session in zip(names, sessions)]
+        if self.controls["Batch microscope"].value:
+            steps = self.shown_of(sessions).history.steps
+            self.controls["Past step"].max = max(steps - 1, 0)
+        self.show_state(state)
+
+    def show_state(self, state: str) -> None:
+        """Say whether it trains; of the runs, what was said last."""
+        first, *more = self._lines or [""]
+        words = "<br>".join([f"<b>{state}</b> · {first}", *more])
+        # Two lines high at least: what is below must not jump when a change is added.
+        self.status.value = f'<div style="line-height: 1.4; min-height: 2.8em">{words}</div>'
+
+    def show_error(self, error: Exception) -> None:
+        """Say what was refused, in a line."""
+        self.error.value = f"<b>{html.escape(str(error))}</b>"
+
+    def show_traceback(self) -> None:
+        """Show the exception that is being handled."""
+        self.error.value = f"<pre>{html.escape(traceback.format_exc())}</pre>"
+
+    def show_recipe(self, code: str) -> None:
+        """Show the run as Python."""
+        self.recipe.value = code
+        set_visible(self.recipe, True)
+
+    def disable(self) -> None:
+        """Let nothing be used any more."""
+        for control in self.controls.values():
+            control.disabled = True

@@ -1,0 +1,75 @@
+"""The two pictures of a panel, each on its screen: of the run, and of any past batch."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from batchlab.lab.board import Board
+from batchlab.lab.drawing.microscope import Microscope
+from batchlab.lab.drawing.picture import Picture
+from batchlab.lab.runs import Runs
+from batchlab.lab.session import Session
+
+
+class Views:
+    """Draws what the board's screens show; made anew when what it would show is another.
+
+    Parameters
+    ----------
+    runs : Runs
+        What is drawn.
+    board : Board
+        On whose screens.
+    look : object
+        Whose ``theme`` and ``width`` to follow: the panel.
+    """
+
+    def __init__(self, runs: Runs, board: Board, look: Any) -> None:
+        self._runs, self._board, self._look = runs, board, look
+        self._picture: Picture | None = None
+        self._microscope: Microscope | None = None
+
+    @property
+    def theme(self) -> str:
+        """The colours in use; "auto" takes those of the page."""
+        if self._look.theme == "auto":
+            return "dark" if self._board.screen.canvas.dark else "light"
+        return self._look.theme
+
+    @property
+    def picture(self) -> Picture:
+        """The picture of the run, as the panel is to look now."""
+        sessions, look = self._runs.sessions, (self.theme, self._look.width)
+        picture = self._picture
+        if picture is None or picture.sessions != list(sessions) or picture.look != look:
+            picture = self._picture = Picture(sessions, *look)
+        return picture
+
+    def _microscope_on(self, session: Session) -> Microscope:
+        glass, look = self._microscope, (self.theme, self._look.width)
+        if glass is None or glass.session is not session or glass.look != look:
+            glass = self._microscope = Microscope(session, *look)
+        return glass
+
+    def forget(self) -> None:
+        """Draw all anew: the runs have other data, or begin again."""
+        self._picture = self._microscope = None
+
+    def show(self) -> None:
+        """Show the run as it is now."""
+        self._board.screen.show(self.picture, self.picture.words())
+
+    def show_past(self) -> None:
+        """Show the past batch that the timeline stands at, if anyone is looking."""
+        board = self._board
+        session = board.shown_of(self._runs.sessions)
+        if not board.controls["Batch microscope"].value or not session.history.steps:
+            return
+        glass = self._microscope_on(session)
+        first = session.history.steps - len(session.history.indices)
+        step = board.controls["Past step"].value
+        glass.look_at(min(max(step, first), session.history.steps - 1))
+        words = glass.words()
+        board.past_screen.show(glass, words)
+        board.past_words.value = f'<div style="line-height: 1.4">{html.escape(words)}</div>'
