@@ -179,7 +179,7 @@ class _Writer:
                     return known
             if value.size <= WRITTEN_OUT:
                 return f"np.array({value.tolist()!r}, {value.dtype.name!r})"
-        plain = value is None or isinstance(value, (bool, int, float, str, dict))
+        plain = value is None or isinstance(value, (bool, int, float, str, tuple, dict))
         return repr(value) if plain and value != "custom" else self._filled_in(name)
 
     def _filled_in(self, name: str) -> str:

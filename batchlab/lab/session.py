@@ -16,15 +16,17 @@ from sklearn.metrics import balanced_accuracy_score
 
 from batchlab.backend import keras
 from batchlab.history import History
+from batchlab.lab.byhand import ByHand, hand_over, held
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
 from batchlab.lab.record import Record
-from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, hand_settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.step import check_own_step
 from batchlab.parameters import Parameter
+from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
 # Losses reach a sampler's update() exactly this many steps after their batch was drawn, however
@@ -40,7 +42,7 @@ CHANCES_KEPT = 20_000
 SAMPLES_KEPT = 32 * CHANCES_KEPT
 Events = Mapping[int, Mapping[str, Any] | Sequence[tuple[str, Any]]]
 
-class Session(Experiment, Record):
+class Session(Experiment, Record, ByHand):
     """A model, the data, a few strategies, and the record of one run.
 
     It is what the panel shows, without the panel: settings change between batches, and every
@@ -171,6 +173,7 @@ class Session(Experiment, Record):
         for sampler in self.samplers.values():
             if begun(sampler):  # its epoch goes on, as it does after a resume
                 sampler.load_state_dict(sampler.state_dict())
+        self.samplers = {name: held(sampler) for name, sampler in self.samplers.items()}
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x), keep=SAMPLES_KEPT)
         self.scores: list[tuple[int, float]] = []
@@ -238,10 +241,17 @@ class Session(Experiment, Record):
                 self.model.optimizer.learning_rate = value
         elif name != "strategy":
             setattr(samplers[strategy], name, value)
-        elif hasattr(samplers[strategy], "batch_size") and hasattr(samplers[value], "batch_size"):
-            # A strategy that cannot make batches of this size keeps its own.
-            with contextlib.suppress(ValueError):
-                samplers[value].batch_size = samplers[strategy].batch_size
+        elif value != strategy:
+            old, new = samplers[strategy], samplers[value]
+            if hasattr(old, "batch_size") and hasattr(new, "batch_size"):
+                # A strategy that cannot make batches of this size keeps its own.
+                with contextlib.suppress(ValueError):
+                    new.batch_size = old.batch_size
+            # A strategy that came with picks of its own keeps them to itself.
+            if isinstance(self.patterns[strategy], Sampler) and isinstance(
+                self.patterns[value], Sampler
+            ):
+                hand_over(old, new)
 
     # -- training --------------------------------------------------------------------------------
 
@@ -347,7 +357,10 @@ class Session(Experiment, Record):
         """Draw `count` batches, noted in `batches`, with how likely each of their samples was."""
         for ahead in range(count):
             began = time.perf_counter()
+            chosen = hand_settings(self.sampler) and self.value("next")
             indices, known = self._next_batch(ahead)
+            if chosen:  # and no longer
+                self._past.append((self.history.steps + ahead + 1, dict(self.settings)))
             batches.append(indices)
             chances.append(known)
             self.clock["choosing"] += time.perf_counter() - began

@@ -200,6 +200,10 @@ class HandPickedSampler(Wrapper):
         return bool(self.pin or self.next or self._factors is not None)
 
     @property
+    def _idle(self) -> bool:
+        return self._open is None and self._factors is None and not self.pin and not self.next
+
+    @property
     def _skips(self) -> bool:
         return self._open is not None and not self.sampler.composes
 
@@ -252,7 +256,10 @@ class HandPickedSampler(Wrapper):
     def _places(self) -> int:
         """How many places of the next batch are the strategy's; -1 where the epoch is over."""
         left = self.samples_per_epoch - self._given
-        chosen, fixed = self._fixed()
+        if self._idle:
+            chosen, fixed = False, _NONE
+        else:
+            chosen, fixed = self._fixed()
         if left <= 0:
             return -1
         if chosen:
@@ -296,8 +303,7 @@ class HandPickedSampler(Wrapper):
 
     def batches_ahead(self, most: int) -> NDArray[np.int64]:
         """See :meth:`Sampler.batches_ahead`; none where the hand has a say."""
-        idle = self._open is None and self._factors is None and not self.pin and not self.next
-        if not idle or self.sampler.epoch != self._began:
+        if not self._idle or self.sampler.epoch != self._began:
             return np.empty((0, self.batch_size), np.int64)
         batches = self.sampler.batches_ahead(most)
         self._given += batches.size
@@ -307,6 +313,12 @@ class HandPickedSampler(Wrapper):
     # -- a batch ---------------------------------------------------------------------------------
 
     def _batch(self, places: int) -> NDArray[np.int64]:
+        if self._idle:
+            fresh = self._one_for_one(places)
+            self._given += fresh.size
+            self._batches += 1
+            self._last = None
+            return fresh
         chosen, fixed = self._fixed()
         # Keys of four numbers: no strategy draws from these streams.
         generator = generator_of(self.seed, self._epoch, self._batches, 0, 0)
