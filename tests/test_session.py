@@ -11,8 +11,7 @@ import pytest
 
 from batchlab import MPerClassSampler, RandomSampler, SequentialSampler, Session, datasets
 from batchlab.backend import keras
-from batchlab.lab import experiment
-from batchlab.lab import session as rooms
+from batchlab.lab import experiment, session as rooms
 from batchlab.lab.settings import DATA_SETTINGS
 
 DATA = datasets.moons(n=200, share=0.2)

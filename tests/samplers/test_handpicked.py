@@ -169,6 +169,19 @@ def test_a_stratified_batch_holds_its_shares_beside_pinned_samples():
         assert len(rest) < 9 or np.bincount(LABELS[rest]).tolist() == [3, 3, 3]
 
 
+class Short(RandomSampler):
+    """Ends its epochs early."""
+
+    def draw(self, size):
+        return self.permuted(size)[: max(20 - self.position, 0)]
+
+
+def test_an_epoch_that_ends_early_ends_with_pinned_samples_too():
+    held = HandPickedSampler(Short(N, 8), pin=[3])
+    assert [len(batch) for batch in held] == [8, 8, 7]
+    assert [len(batch) for batch in held] == [8, 8, 7]
+
+
 # -- how often -----------------------------------------------------------------------------------
 
 
