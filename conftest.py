@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# No guess or result of a learner's is read or kept: the outputs of the notebooks are constant.
+os.environ["BATCHLAB_PROGRESS"] = ""
 
 # Benchmarks are run by hand: their figures depend on the machine.
 collect_ignore = ["tests/benchmarks"]

@@ -2,16 +2,19 @@
 
 from . import (
     datasets as datasets,
+    exercises as exercises,
     figures as figures,
     lab as lab,
     loops as loops,
     samplers as samplers,
 )
 from .checks import (
+    audit as audit,
     check_sampler as check_sampler,
 )
 from .comparison import (
     Comparison as Comparison,
+    Verdict as Verdict,
     compare as compare,
 )
 from .history import (

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchlab import __version__
+from batchlab.files import write_whole
 
 FIRST_NOTEBOOK = "01_fit_baseline.ipynb"
 PACKAGE = Path(__file__).resolve().parent
@@ -87,7 +88,8 @@ def _notebook_folder(wanted: Path | None) -> Path:
     installed, cloned = PACKAGE / "notebooks", PACKAGE.parent / "notebooks"
     if wanted is None and not installed.is_dir():
         return cloned
-    target = wanted or Path("batchlab-notebooks")
+    # In --dir=~/course the shell leaves the ~ to us.
+    target = (wanted or Path("batchlab-notebooks")).expanduser()
     if target.is_file():
         raise NotADirectoryError(f"{target} is a file")
     copied, kept = _copy_new_files(installed if installed.is_dir() else cloned, target)
@@ -105,12 +107,11 @@ def _copy_new_files(source: Path, target: Path) -> tuple[list[str], list[str]]:
         if path.is_dir() or any(part.startswith(".") for part in name.parts):
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with (target / name).open("xb") as new:  # "x": never over an existing file
-                new.write(path.read_bytes())
-            copied.append(str(name))
-        except FileExistsError:
+        if os.path.lexists(target / name):  # a link that leads nowhere yet is kept, too
             kept.append(str(name))
+        else:
+            write_whole(target / name, path.read_bytes(), "--dir")
+            copied.append(str(name))
     return copied, kept
 
 

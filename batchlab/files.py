@@ -54,7 +54,8 @@ def whole_file(path: str | os.PathLike[str], owner: str) -> Iterator[BinaryIO]:
             except BaseException:
                 with suppress(OSError):  # closing writes what is left: to a full disk, once more
                     file.close()
-                new.unlink()
+                with suppress(OSError):
+                    new.unlink()
                 raise
 
 

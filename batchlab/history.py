@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from batchlab.columns import Column, Steps
 from batchlab.parameters import Parameter, shown
 from batchlab.validation import as_array, check_indices
 
@@ -94,10 +95,10 @@ class History:
         self.steps = 0
         self.scored = 0
         # 32 bits hold two thousand million samples and halve the memory of long runs.
-        self._indices = _Column(np.int32 if n <= 2**31 else np.int64)
-        self._losses = _Column(np.float32)
-        self._ends = _Column(np.int64)  # where each kept step ends in the two columns above
-        self._step_losses = _Column(np.float32)
+        self._indices = Column(np.int32 if n <= 2**31 else np.int64)
+        self._losses = Column(np.float32)
+        self._ends = Column(np.int64)  # where each kept step ends in the two columns above
+        self._step_losses = Column(np.float32)
 
     def record(self, indices: ArrayLike, losses: ArrayLike | None = None) -> None:
         """Add one step, or several of one batch size.
@@ -166,12 +167,12 @@ class History:
     @property
     def indices(self) -> Sequence[NDArray[np.int32]]:
         """The chosen samples, one array of shape (batch,) per kept step."""
-        return _Steps(self._ends.values, self._indices.values)
+        return Steps(self._ends.values, self._indices.values)
 
     @property
     def losses(self) -> Sequence[NDArray[np.float32]]:
         """Their losses, one array of shape (batch,) per kept step."""
-        return _Steps(self._ends.values, self._losses.values)
+        return Steps(self._ends.values, self._losses.values)
 
     @property
     def step_losses(self) -> NDArray[np.float32]:
@@ -369,53 +370,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__array__"):
         value = np.asarray(value).tolist()
     return float(value) if isinstance(value, numbers.Real) else value
-
-
-class _Column:
-    """A one-dimensional array that grows at its end."""
-
-    def __init__(self, dtype: Any) -> None:
-        self._array = np.empty(1024, dtype=dtype)
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    @property
-    def values(self) -> NDArray[Any]:
-        return self._array[: self._size]
-
-    def extend(self, values: NDArray[Any]) -> None:
-        size = self._size + values.size
-        if size > self._array.size:
-            larger = np.empty(max(size, 2 * self._array.size), dtype=self._array.dtype)
-            larger[: self._size] = self.values
-            self._array = larger
-        self._array[self._size : size] = values
-        self._size = size
-
-    def drop(self, count: int) -> None:
-        """Forget the first `count` values."""
-        self._array = self._array[count : self._size].copy()
-        self._size -= count
-
-
-class _Steps(Sequence):
-    """One flat array read as a sequence of batches."""
-
-    # The ends are read first: a thread that draws may look while another one records.
-    def __init__(self, ends: NDArray[np.int64], values: NDArray[Any]) -> None:
-        self._ends, self._values = ends, values
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, step: Any) -> Any:
-        if isinstance(step, slice):
-            return [self[number] for number in range(*step.indices(len(self)))]
-        step = range(len(self))[step]
-        start = self._ends[step - 1] if step else 0
-        return self._values[start : self._ends[step]]
-
-    def __repr__(self) -> str:
-        return f"<batches of {len(self)} steps>"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
-from batchlab.validation import check_indices
+from batchlab.validation import check_indices, read_array
 
 
 class Loader(keras.utils.PyDataset):
@@ -291,8 +291,13 @@ def _as_arrays(data: Any, name: str) -> Any:
         return {key: _as_arrays(value, f"{name}[{key!r}]") for key, value in data.items()}
     if isinstance(data, tuple):
         return tuple(_as_arrays(value, f"{name}[{key}]") for key, value in enumerate(data))
+    if np.ma.is_masked(data):
+        raise TypeError(
+            f"Loader: {name} is masked, and the mask would be lost. Fill it, {name}.filled(value), "
+            "or leave those samples out."
+        )
     try:
-        return data if isinstance(data, _EndToEnd) else np.asanyarray(data)
+        return np.asanyarray(data)
     except ValueError as error:  # rows of different lengths
         raise ValueError(
             f"Loader: {name} must be an array, but its rows differ in shape. Pad them to one "
@@ -311,7 +316,7 @@ def _check_numbers(array: NDArray[Any], name: str) -> None:
 
 
 def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
-    weights = np.asarray(sample_weight)
+    weights = read_array(sample_weight, "Loader", "sample_weight")
     if weights.shape != (n,):
         raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
     _check_numbers(weights, "sample_weight")
@@ -326,7 +331,7 @@ def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
 
 def _check_sampler(sampler: Any, n: int) -> Any:
     ready = hasattr(sampler, "__iter__") and hasattr(sampler, "__len__")
-    if not ready or isinstance(sampler, (type, str)):
+    if not ready or isinstance(sampler, (type, str, Mapping)) or getattr(sampler, "ndim", 1) == 0:
         came = sampler.__name__ if isinstance(sampler, type) else type(sampler).__name__
         raise TypeError(
             "Loader: sampler must be an iterable of index arrays with a length, got "

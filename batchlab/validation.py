@@ -51,7 +51,7 @@ def as_array(
     TypeError, ValueError
         If it cannot be read, holds something else, or has another shape.
     """
-    array = values if type(values) is np.ndarray else _read(values, owner, name, holds)
+    array = read_array(values, owner, name)
     if array.ndim not in axes or array.size < least:
         raise ValueError(f"{owner}: {name} must hold {holds}, got shape {array.shape}. {mend}")
     if length is not None and len(array) != length:
@@ -59,14 +59,15 @@ def as_array(
             f"{owner}: {name} must have one entry for each of the {length} samples, got "
             f"{len(array)}."
         )
-    if array.dtype.kind in "OT" and array.size:
-        array = _without_objects(array, owner, name)
     if array.dtype.kind not in "biufUS":
         raise TypeError(f"{owner}: {name} must hold {holds}, got dtype {array.dtype}.")
     return array
 
 
-def _read(values: Any, owner: str, name: str, holds: str) -> NDArray[Any]:
+def read_array(values: Any, owner: str, name: str) -> NDArray[Any]:
+    """`values` as an array of any shape, with nothing lost; not copied if it is one."""
+    if type(values) is np.ndarray and values.dtype.kind in "biufUS":
+        return values
     if np.ma.is_masked(values):
         first = np.argwhere(np.ma.getmaskarray(values))[0].tolist()
         raise TypeError(
@@ -83,22 +84,20 @@ def _read(values: Any, owner: str, name: str, holds: str) -> NDArray[Any]:
             sizes = [len(row) if hasattr(row, "__len__") else None for row in values]
             odd = next((place for place, size in enumerate(sizes) if size != sizes[0]), 0)
             raise ValueError(
-                f"{owner}: {name} is ragged: {name}[{odd}] has not the shape of the others. "
-                f"It must hold {holds}."
+                f"{owner}: {name} is ragged: {name}[{odd}] has not the shape of the others. Make all "
+                "rows alike."
             ) from error
         came = type(values).__name__
         raise TypeError(f"{owner}: {name} cannot be read as an array. {came}: {error}") from error
     if array.ndim == 0 and array.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{owner}: {name} must hold {holds}, got {shown(values)}. Pass a list or an array."
-        )
-    return array
+        raise TypeError(f"{owner}: {name} must be an array or a list, got {shown(values)}.")
+    return _without_objects(array, owner, name) if array.dtype.kind in "OT" else array
 
 
 def _without_objects(array: NDArray[Any], owner: str, name: str) -> NDArray[Any]:
     """A column of Python objects as what all of them are: strings, whole numbers or numbers."""
     wanted, dtype = numbers.Real, np.float64
-    if isinstance(array.flat[0], str):
+    if array.size and isinstance(array.flat[0], str):
         wanted, dtype = str, np.str_
     elif all(isinstance(value, numbers.Integral) for value in array.flat):
         wanted, dtype = numbers.Integral, np.int64
@@ -234,9 +233,12 @@ def check_indices(
     indices: ArrayLike, n: int, owner: str, axes: tuple[int, ...] = (1,)
 ) -> NDArray[np.int64]:
     """`indices` as int64, shape (batch,), each from 0 to n - 1."""
-    array = as_array(indices, owner, "indices", holds="whole numbers, one per sample", axes=axes)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{owner}: indices must be whole numbers, got dtype {array.dtype}.")
+    array = read_array(indices, owner, "indices")
+    if array.ndim not in axes or array.size == 0 or array.dtype.kind not in "iu":
+        raise TypeError(
+            f"{owner}: a batch of indices must be a one-dimensional array of whole numbers that is "
+            f"not empty, got shape {array.shape} and dtype {array.dtype}."
+        )
     wrong = (array < 0) | (array >= n)
     if wrong.any():
         first = int(wrong.argmax())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from batchlab.checks import check_sampler
+from batchlab.checks.subject import Subject
 from batchlab.samplers import (
     Parameter,
     PrioritizedSampler,
     RandomSampler,
     Sampler,
+    SequentialSampler,
     WeightedSampler,
 )
 from tests.samplers.strategies import LABELS, STRATEGIES, WEIGHTS, N
@@ -343,8 +348,7 @@ def test_a_plain_class_and_iterables_of_lists_and_of_ints_are_accepted():
         assert not report.warnings, str(report)
 
 
-def test_an_epoch_without_end_is_a_fault(monkeypatch):
-    monkeypatch.setattr("batchlab.checks.read_epoch.__defaults__", (1000,))
+def test_an_epoch_without_end_is_a_fault():
     assert "did not end" in check_sampler(NeverEnds()).faults[0]
 
 
@@ -384,4 +388,270 @@ def test_false_alarms_are_rare():
 
 def test_expected_is_checked():
     with pytest.raises(ValueError, match=r"expected\[1\] is NaN"):
-        check_sampler(Plain(), expected=[1.0, np.nan])
+        check_sampler(Plain(), expected=[1.0, np.nan, *[1.0] * (N - 2)])
+
+
+# -- what was once judged falsely ------------------------------------------------------------------
+
+
+def codes(report, level="fault"):
+    return [each.code for each in report.findings if each.level == level]
+
+
+def test_one_batch_an_epoch_is_no_fault():
+    assert check_sampler(RandomSampler(60, 60)).ok
+    assert check_sampler(RandomSampler(60, 60, replacement=True)).ok
+
+
+def test_one_epoch_is_enough_to_look_at():
+    report = check_sampler(RandomSampler(60, 8), epochs=1)
+    assert report.ok, str(report)
+    assert "epochs/too few" in codes(report, "note")
+
+
+def test_a_large_epoch_of_small_batches_ends():
+    # 1.1 million batches were once called endless.
+    assert Subject(RandomSampler(1_100_000, 1), None, None, None, ()).at_most > 1_100_000
+
+
+class SetsTheGlobalState(Plain):
+    def order(self):
+        np.random.seed(1000 * self.seed + self.epoch)  # noqa: NPY002 (the fault)
+        return np.random.permutation(self.n)  # noqa: NPY002
+
+
+class TwoInTurn(Plain):
+    def order(self):
+        return np.random.default_rng([self.seed, self.epoch % 2]).permutation(self.n)
+
+
+class FirstStaysFirst(Plain):
+    def order(self):
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n - 1) + 1
+        return np.concatenate([[0], order])
+
+
+class DrawsFloats(Sampler):
+    def draw(self, size):
+        return self.n * self.uniforms(size)
+
+
+class LosesTheLastBatch(Plain):
+    def __len__(self):
+        return self.n // self.batch_size
+
+    def __iter__(self):
+        return (batch for batch in super().__iter__() if len(batch) == self.batch_size)
+
+
+class OverlappingBatches(Plain):
+    def __iter__(self):
+        order = self.order()
+        self.epoch += 1
+        for start in range(0, self.n, self.batch_size):
+            yield order[start : start + self.batch_size + 2]
+
+
+class SmallBuffer(Plain):
+    """As tf.data's ``shuffle(6)`` does it."""
+
+    def order(self):
+        generator = np.random.default_rng([self.seed, self.epoch])
+        buffer, order = list(range(6)), []
+        for new in range(6, self.n):
+            place = generator.integers(6)
+            order.append(buffer[place])
+            buffer[place] = new
+        return np.array([*order, *generator.permutation(buffer)])
+
+
+class NegativeChances(RandomSampler):
+    @property
+    def probabilities(self):
+        chances = np.full(self.n, 1 / self.n)
+        chances[3] -= 1
+        chances[4] += 1
+        return chances
+
+
+class TooFewChances(RandomSampler):
+    @property
+    def probabilities(self):
+        return np.full(self.n - 1, 1 / (self.n - 1))
+
+
+class Quits(Plain):
+    def order(self):
+        raise SystemExit("enough")
+
+
+class Backwards(Plain):
+    def order(self):
+        return np.arange(self.n)[::-1]
+
+
+FOUND = {
+    SetsTheGlobalState: "global random state/used",
+    TwoInTurn: "epochs/replayed",
+    FirstStaysFirst: "epochs/same place",
+    NegativeChances: "probabilities/no chance",
+    TooFewChances: "probabilities/shape",
+    Quits: "batches/failed",
+    Backwards: "epochs/replayed",
+}
+
+
+@pytest.mark.parametrize(("cls", "code"), FOUND.items(), ids=lambda each: str(each)[:40])
+def test_these_faults_are_found_once(cls, code):
+    report = check_sampler(cls(**options(cls)))
+    assert codes(report) == [code], str(report)
+
+
+@pytest.mark.parametrize(
+    ("cls", "code"),
+    {
+        LosesTheLastBatch: "coverage/lost",
+        OverlappingBatches: "duplicates/overlap",
+        SmallBuffer: "epochs/local",
+    }.items(),
+)
+def test_these_are_warnings_and_faults_where_the_contract_says_so(cls, code):
+    report = check_sampler(cls())
+    assert code in codes(report, "warning"), str(report)
+    report = check_sampler(cls(), contract=["once", "random"])
+    assert code in codes(report), str(report)
+
+
+def test_draws_that_are_no_whole_numbers_are_found():
+    (found,) = check_sampler(DrawsFloats(N, 8)).faults
+    assert "float" in found
+
+
+def test_places_are_stated():
+    class Slips(Plain):
+        def order(self):
+            order = super().order()
+            order[19] = -1 if self.epoch == 2 else order[19]
+            return order
+
+    (found,) = [each for each in check_sampler(Slips()).findings if each.level == "fault"]
+    assert (found.code, found.epoch, found.batch, found.index) == ("batches/out of range", 2, 2, -1)
+
+
+@pytest.mark.parametrize("sampler", [None, 3, RandomSampler, lambda: [[1, 2]]])
+def test_what_is_no_sampler_is_answered_with_one_fault(sampler):
+    report = check_sampler(sampler)
+    assert codes(report) == ["batches/no sampler"]
+
+
+def test_an_error_is_reported_once():
+    class Broken(Plain):
+        def order(self):
+            raise KeyError("nothing here")
+
+    assert len(check_sampler(Broken()).findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": LABELS[:50]}, "labels must have one entry for each of the 60 samples, got 50"),
+        ({"labels": LABELS + 0.5}, "labels must name classes"),
+        ({"expected": [1, 2]}, "expected must have one entry for each of the 60 samples, got 2"),
+        ({"epochs": 0}, "epochs must"),
+        ({"epochs": "three"}, "epochs must"),
+        ({"contract": ["rnadom"]}, "contract may hold fixed, random"),
+        ({"contract": ["fixed", "random"]}, "not both"),
+        ({"patience": -1}, "patience must"),
+    ],
+)
+def test_the_callers_mistakes_are_raised_as_such(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        check_sampler(Plain(), **options)
+
+
+def test_a_sampler_that_blocks_is_answered():
+    release = threading.Event()
+
+    class Blocks(Plain):
+        def __iter__(self):
+            yield from itertools.islice(super().__iter__(), 3)
+            release.wait()
+
+    report = check_sampler(Blocks(), patience=1.0)
+    release.set()
+    (found,) = report.findings
+    assert (found.code, found.epoch, found.batch) == ("batches/blocked", 0, 2)
+
+
+def test_a_loop_without_end_is_stopped():
+    before = set(threading.enumerate())
+
+    class Spins(Plain):
+        def order(self):
+            while True:
+                pass
+
+    assert codes(check_sampler(Spins(), patience=0.2)) == ["batches/blocked"]
+    (spinning,) = set(threading.enumerate()) - before or {threading.current_thread()}
+    if spinning is not threading.current_thread():
+        spinning.join(30)
+        assert not spinning.is_alive()
+
+
+def test_a_fixed_order_is_accepted_where_it_is_declared():
+    class Declared(Backwards):
+        shuffle = False
+
+    assert check_sampler(Backwards(), contract=["fixed", "once", "seeded"]).ok
+    assert check_sampler(Declared()).ok
+    assert codes(check_sampler(Plain(), contract=["fixed"])) == ["epochs/not fixed"]
+    assert codes(check_sampler(Declared(), contract=["random"])) == ["epochs/replayed"]
+    in_order = check_sampler(SequentialSampler(N, 8), contract=["random"])
+    assert codes(in_order) == ["epochs/unshuffled"]
+
+
+def test_a_pool_that_grows_is_no_overlap():
+    assert not check_sampler(STRATEGIES["curriculum"](batch_size=8)).warnings
+
+
+def test_a_contract_is_kept_or_not():
+    every = ["random", "once", "seeded", "live"]
+    assert check_sampler(RandomSampler(N, 8), contract=every).ok
+    drawn = check_sampler(RandomSampler(N, 8, replacement=True), contract=every)
+    assert codes(drawn) == ["coverage/not once"]
+    assert codes(check_sampler(Plain(), contract=every)) == ["live/lost"]
+
+    class Seedless(Plain):
+        def __init__(self):
+            super().__init__()
+            del self.seed
+
+        def order(self):
+            return np.random.default_rng([7, self.epoch]).permutation(self.n)
+
+    assert codes(check_sampler(Seedless(), contract=["seeded"])) == ["seed/none"]
+
+
+def test_the_global_random_state_is_left_as_it_was():
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    wanted = np.random.random(), random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    check_sampler(GlobalNumPy())
+    check_sampler(GlobalPython())
+    assert (np.random.random(), random.random()) == wanted  # noqa: NPY002
+
+
+@pytest.mark.parametrize("batch_size", [500, 100_000])
+def test_memory_is_that_of_a_few_epochs(batch_size):
+    n = 100_000
+    sampler = RandomSampler(n, batch_size)
+    tracemalloc.start()
+    try:
+        assert check_sampler(sampler).ok
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * 8 * n  # twenty-five arrays of n numbers; they were ninety and more

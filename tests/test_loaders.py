@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batchlab import ClassBalancedSampler, Loader, RandomSampler, SequentialSampler
+from batchlab import (
+    ClassBalancedSampler,
+    Loader,
+    PrioritizedSampler,
+    RandomSampler,
+    SequentialSampler,
+    ShardedSampler,
+)
 from batchlab.backend import keras, tf
 
 N = 10
@@ -205,6 +212,22 @@ def test_importance_weights_scale_the_loss_of_model_fit() -> None:
     np.testing.assert_allclose(losses, [1, np.mean(1 / np.arange(1, N + 1))], rtol=1e-5)
 
 
+def test_a_loader_knows_whether_its_sampler_listens_and_weighs():
+    class Foreign(OwnSampler):
+        def update(self, indices, losses):
+            pass
+
+    def answers(sampler):
+        loader = Loader(X, Y, sampler=sampler)
+        return loader.listens, loader.weighs
+
+    assert answers(OwnSampler([0])) == (False, False)
+    assert answers(Foreign([0])) == (True, False)
+    assert answers(RandomSampler(N, 1)) == (False, False)
+    assert answers(ImportanceSampler(N, 1)) == (False, True)
+    assert answers(ShardedSampler(PrioritizedSampler(N, 2), 2, 0)) == (True, True)
+
+
 def test_update_reaches_a_sampler_that_listens() -> None:
     class Listening(SequentialSampler):
         def update(self, indices: Any, losses: Any) -> None:
@@ -231,9 +254,9 @@ def test_own_sampler_of_lists() -> None:
         ([0, 1, -1], IndexError, "index -1 at position 2"),
         ([0.0, 1.0], TypeError, "whole numbers"),
         ([True, False], TypeError, "dtype bool"),
-        ([], TypeError, "not empty"),
-        ([[0, 1]], TypeError, r"shape \(1, 2\)"),
-        (3, TypeError, r"shape \(\)"),
+        ([], ValueError, "not empty"),
+        ([[0, 1]], ValueError, r"shape \(1, 2\)"),
+        (3, ValueError, r"shape \(\)"),
         (["a"], TypeError, "whole numbers"),
     ],
 )
@@ -296,7 +319,7 @@ def test_bad_data(x: Any, y: Any, error: type, message: str) -> None:
         ([1] * 9 + [np.nan], ValueError, r"sample_weight\[9\] is nan"),
         ([np.inf] + [1] * 9, ValueError, r"sample_weight\[0\] is inf"),
         (["a"] * N, TypeError, "sample_weight must hold numbers, got dtype <U1"),
-        ([None] * N, TypeError, "sample_weight must hold numbers, got dtype object"),
+        ([None] * N, TypeError, r"sample_weight\[0\] is None"),
     ],
 )
 def test_bad_sample_weight(weights: Any, error: type, message: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from batchlab import __main__ as cli, __version__
+from tests.disk import full_disk
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOK = cli.FIRST_NOTEBOOK
@@ -143,6 +144,10 @@ def test_copy_never_overwrites(folder_with_edits: Path, tmp_path: Path) -> None:
     assert (folder_with_edits / NOTEBOOK).read_text() == "my own edits"
     assert (folder_with_edits / "images/a.png").read_text() == "original images/a.png"
     assert cli._copy_new_files(source, folder_with_edits)[0] == []
+    (source / "03_linked.ipynb").write_text("original")
+    (folder_with_edits / "03_linked.ipynb").symlink_to(tmp_path / "not there yet")
+    assert "03_linked.ipynb" in cli._copy_new_files(source, folder_with_edits)[1]
+    assert not (tmp_path / "not there yet").exists()
     assert not (folder_with_edits / ".ipynb_checkpoints").exists()
 
 
@@ -189,6 +194,27 @@ def test_folder_that_cannot_be_written(
     error = capsys.readouterr().err
     assert "Permission denied" in error
     assert "locked" in error
+
+
+def test_home_in_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # on Windows
+    monkeypatch.chdir(tmp_path)
+    assert cli._notebook_folder(Path("~/course")) == (tmp_path / "course").resolve()
+    assert [path.name for path in tmp_path.iterdir()] == ["course"]
+
+
+def test_full_disk_leaves_no_part_of_a_notebook(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with full_disk(2000), pytest.raises(SystemExit) as ended:
+        cli.main(["--dir", str(tmp_path / "new")])
+    assert ended.value.code == 2
+    assert re.search(f"cannot write .*{NOTEBOOK}.*File too large", capsys.readouterr().err)
+    assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    copied, kept = cli._copy_new_files(REPOSITORY / "notebooks", tmp_path / "new")
+    assert NOTEBOOK in copied  # the next call goes on with it
+    assert kept == []
 
 
 def test_jupyterlab_missing(

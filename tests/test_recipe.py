@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -12,7 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchlab import BatchLab, PrioritizedSampler, RandomSampler, Schedule, datasets
+import batchlab.samplers
+from batchlab import (
+    BatchLab,
+    CurriculumSampler,
+    MixtureSampler,
+    PrioritizedSampler,
+    RandomSampler,
+    Schedule,
+    Session,
+    ShardedSampler,
+    WeightedSampler,
+    datasets,
+)
+from batchlab.lab.recipe import recipe
+from tests.disk import full_disk
 from tests.samplers.strategies import LABELS, STRATEGIES, N
 
 DATA = datasets.moons(n=200, share=0.2)
@@ -181,6 +197,66 @@ def test_recipe_repeats_weights_bit_for_bit(run: str, labs: Any, repeated: Any) 
             np.testing.assert_array_equal(repeated[f"{run} {name} weights {number}"], array)
 
 
+def strategies_of(given: dict[str, Any], **known: Any) -> tuple[str, dict[str, Any]]:
+    """The recipe of a session with these strategies, and those that its code builds."""
+    code = recipe([Session(X, LABELS, own_model(), given)])
+    part = code[code.index("return ...") :].split("\n", 1)[1].split("session = Session(")[0]
+    names = {"np": np, "x": X, "y": LABELS, **vars(batchlab.samplers), **known}
+    for name in known:
+        part = re.sub(rf"^{name} = \.\.\..*\n", "", part, flags=re.MULTILINE)
+    exec(part, names)
+    return code, names["strategies"]
+
+
+def test_a_recipe_is_written_from_what_a_sampler_was_built_with() -> None:
+    weights = np.linspace(1, 2, N)
+    used = PrioritizedSampler(N, 8)
+    list(used)
+    used.update(np.arange(N), weights)
+    live = WeightedSampler(weights, 8)
+    live.weights = weights[::-1]
+    inside = {"m": RandomSampler(N // 2, 1, seed=3), "n": WeightedSampler(np.ones(N // 2), 1)}
+    given = {
+        "used": used,
+        "live": live,
+        "mixed": MixtureSampler(inside, {"m": 1 / 3, "n": 2 / 3}, 8),
+        "shard": ShardedSampler(RandomSampler(N, batch_size=8), 2, 1),
+        "scheduled": PrioritizedSampler(N, 8, beta=Schedule(0.4, 1.0, 3)),
+    }
+    code, built = strategies_of(given)
+    assert "'shard': ShardedSampler(sampler=RandomSampler(n=len(y), batch_size=8), " in code
+    assert code.count("load_state_dict") == 2
+    assert "FILL IN: the" not in code
+    for name, sampler in given.items():
+        assert built[name].state_dict() == sampler.state_dict()
+    for twin in (copy.deepcopy(live), pickle.loads(pickle.dumps(live))):
+        assert twin.built_with.keys() == {"weights", "batch_size"}
+
+
+def test_a_name_never_becomes_code() -> None:
+    class Own(RandomSampler):
+        pass
+
+    class Other(RandomSampler):
+        pass
+
+    Own.__name__ = "Own\nraise SystemExit('run')\n#"
+    Other.__name__ = "x"
+    code, built = strategies_of(
+        {"one": Own(N, 8), "two": Other(N, 8)}, strategy_1=Own, strategy_2=Other
+    )
+    assert type(built["one"]) is Own
+    assert type(built["two"]) is Other
+    assert all("SystemExit" not in line or "FILL IN" in line for line in code.splitlines())
+    compile(code, "recipe", "exec")
+
+
+def test_a_function_or_a_large_array_is_filled_in() -> None:
+    curriculum = CurriculumSampler(np.arange(float(N)), 8, lambda epochs: 0.5)
+    code, _ = strategies_of({"own": curriculum}, pacing_1=lambda epochs: 0.5)
+    assert "pacing_1 = ...  # FILL IN: the pacing that this sampler was given" in code
+
+
 def assert_same(one: BatchLab, two: BatchLab) -> None:
     for first, second in zip(one.runs.sessions, two.runs.sessions, strict=True):
         assert first.history.steps == second.history.steps
@@ -252,3 +328,26 @@ def test_saved_file_says_what_was_done(labs: Any, tmp_path: Path) -> None:
     run = json.loads((tmp_path / "run.json").read_text())["runs"][0]
     assert run["steps"] == 90
     assert [30, "strategy", "r"] in run["events"]
+
+
+def test_files_are_written_whole_or_not_at_all(labs: Any, tmp_path: Path) -> None:
+    lab = labs["two_runs_of_other_data"]
+    lab.export_curves(tmp_path / "curves.csv")
+    rows = (tmp_path / "curves.csv").read_bytes()
+    assert rows.count(b"\r\n") == rows.count(b"\n")  # as the csv module writes everywhere
+    for write, name in (
+        (lab.save, "run.json"),
+        (lab.export_curves, "curves.csv"),
+        (lab.export_picture, "picture.png"),
+        (lab.export_picture, "picture.svg"),
+    ):
+        path, owner = tmp_path / name, f"BatchLab.{write.__name__}: "
+        path.write_text("old")
+        with full_disk(50), pytest.raises(OSError, match=owner + "cannot write .*too large"):
+            write(path)
+        assert path.read_text() == "old"
+        with pytest.raises(FileNotFoundError, match=owner + "cannot write .*missing"):
+            write(tmp_path / "missing" / name)
+        with pytest.raises(TypeError, match=owner + "path must be a str or a Path, got NoneType"):
+            write(None)
+    assert len(list(tmp_path.iterdir())) == 4

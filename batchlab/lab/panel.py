@@ -12,6 +12,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from batchlab.backend import keras
+from batchlab.files import check_path, write_whole
 from batchlab.history import History
 from batchlab.lab import kernel, recipe
 from batchlab.lab.board import Board
@@ -312,14 +313,13 @@ class BatchLab(PanelByHand):
 
     def export_picture(self, path: str | Path) -> None:
         """Write the picture as it is now, as ``.png`` or ``.svg``."""
+        check_path(path, "BatchLab.export_picture")
         kind = Path(path).suffix
         if kind not in (".png", ".svg"):
             raise ValueError(f"BatchLab: path must end in .png or .svg, got {str(path)!r}.")
         with self.worker.at_rest():
-            if kind == ".png":
-                Path(path).write_bytes(self.views.picture.png())
-            else:
-                Path(path).write_text(self.views.picture.svg(), encoding="utf-8")
+            picture = self.views.picture.png() if kind == ".png" else self.views.picture.svg()
+        write_whole(path, picture, "BatchLab.export_picture")
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         with self.worker.at_rest():

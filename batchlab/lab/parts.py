@@ -98,7 +98,7 @@ def status_of(session: Session, name: str) -> str:
         f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
         f"{session.steps_per_second:.0f} steps/s",
         ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
-        f"losses reach the sampler {FEEDBACK_LAG} steps late"
+        f"losses reach the sampler up to {FEEDBACK_LAG} steps late"
         if listens(session.sampler)
         else "chooses without losses",
     ]

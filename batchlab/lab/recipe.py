@@ -6,10 +6,13 @@ the words FILL IN.
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
+import io
 import json
-from collections.abc import Sequence
+import keyword
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,15 +20,18 @@ from typing import Any
 import numpy as np
 
 import batchlab
-from batchlab.lab.experiment import begun, small_network
+from batchlab.files import write_whole
+from batchlab.lab.experiment import small_network
 from batchlab.lab.session import Events, Session
-from batchlab.lab.settings import COMMON, DATA_SETTINGS
-from batchlab.parameters import parameters_of
+from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.parameters import Schedule
 from batchlab.samplers.draws.state import fingerprint
 
 FORMAT, VERSION = "batchlab run", 1
 # Arrays of a sampler's own, such as weights, are written out up to so many numbers.
 WRITTEN_OUT = 1000
+# Names that a recipe uses itself.
+_TAKEN = {"x", "y", "np", "keras", "validation_data", "make_model", "strategies", "session", "a", "b"}
 
 
 def grouped(changes: Sequence[tuple[int, str, Any]]) -> Events:
@@ -64,7 +70,7 @@ class _Writer:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.public = {"Session"}
-        self.own: list[Any] = []  # the user's own classes and functions
+        self.own: dict[Any, str] = {}  # the user's own classes and functions, and their names here
         self.to_fill: list[str] = []
 
     def head(self, body: str) -> list[str]:
@@ -100,12 +106,12 @@ class _Writer:
     def strategies(self) -> list[str]:
         makers = self.session.makers
         lines = [f"    {name!r}: {self._maker(maker)}," for name, maker in makers.items()]
-        begun = [
+        moved = [
             f"strategies[{name!r}].load_state_dict({maker.state_dict()!r})"
             for name, maker in makers.items()
-            if not isinstance(maker, type) and _needs_its_state(maker)
+            if _is_built(maker) and maker.state_dict() != _built_again(maker).state_dict()
         ]
-        return ["", *self.to_fill, "strategies = {", *lines, "}", *begun]
+        return ["", *self.to_fill, "strategies = {", *lines, "}", *moved]
 
     def run(self, session: Session, name: str) -> list[str]:
         model = "make_model()"
@@ -135,65 +141,77 @@ class _Writer:
         """A class or function by its name, a ready-made sampler as the call that makes it."""
         if isinstance(maker, type) or not hasattr(maker, "__iter__"):
             return self._name_of(maker)
-        arguments = []
-        for name, parameter in inspect.signature(type(maker)).parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:  # such as **options, for the base class
-                known = [key for key in COMMON if key in parameters_of(maker)]
-                arguments += [f"{key}={getattr(maker, key)!r}" for key in known[1:]]
-            else:
-                arguments.append(f"{name}={self._argument(maker, name)}")
+        if not _is_built(maker):  # not one of ours
+            return self._filled_in("sampler", "sampler that you made yourself")
+        arguments = [f"{name}={self._code(name, it)}" for name, it in maker.built_with.items()]
         return f"{self._name_of(type(maker))}({', '.join(arguments)})"
 
     def _name_of(self, own: Any) -> str:
-        name = own.__name__
+        name = getattr(own, "__name__", type(own).__name__)
         if getattr(batchlab, name, None) is own:
             self.public.add(name)
             return name
         if own not in self.own:
-            self.own.append(own)
-            name = name if name.isidentifier() else f"strategy_{len(self.own)}"
-            self.to_fill.append(f"{name} = ...  # FILL IN: define or import your own {own.__name__}")
-        return name if name.isidentifier() else f"strategy_{self.own.index(own) + 1}"
+            # A name may be anything, also code; and of two classes of one name, one needs another.
+            taken = name in self.own.values() or name in _TAKEN or hasattr(batchlab, name)
+            usable = name.isidentifier() and not keyword.iskeyword(name) and not taken
+            self.own[own] = name if usable else f"strategy_{len(self.own) + 1}"
+            shown = name if usable else repr(name)
+            self.to_fill.append(f"{self.own[own]} = ...  # FILL IN: define or import your own {shown}")
+        return self.own[own]
 
-    def _argument(self, sampler: Any, name: str) -> str:
-        """The value of a constructor's argument, as code."""
+    def _code(self, name: str, value: Any) -> str:
+        """The argument `name` of a sampler, as code that gives `value`."""
         session = self.session
         y = session.class_values[session.given_labels]
-        schedule = getattr(sampler, "_schedules", {}).get(name)
-        if schedule is not None:
-            self.public.add("Schedule")
-            return repr(schedule)
-        value = getattr(sampler, name, getattr(sampler, f"_{name}", ...))
         if name == "n" and value == len(y):
             return "len(y)"
-        if name == "labels":
-            own = fingerprint(session.given_labels)
-            return "y" if sampler._labels_fingerprint == own else self._filled_in(name)
-        if name == "samplers":
-            return f"{{{', '.join(f'{key!r}: {self._maker(each)}' for key, each in value.items())}}}"
-        if name == "sampler":
+        if isinstance(value, Schedule):
+            self.public.add("Schedule")
+            return repr(value)
+        if _is_built(value):
             return self._maker(value)
-        if isinstance(value, np.ndarray):
-            for known, data in (("x", session.given_x), ("y", y)):
-                if np.array_equal(value, data):
-                    return known
-            if value.size <= WRITTEN_OUT:
-                return f"np.array({value.tolist()!r}, {value.dtype.name!r})"
-        plain = value is None or isinstance(value, (bool, int, float, str, tuple, dict))
-        return repr(value) if plain and value != "custom" else self._filled_in(name)
+        if isinstance(value, Mapping) and any(map(_is_built, value.values())):
+            return f"{{{', '.join(f'{key!r}: {self._maker(it)}' for key, it in value.items())}}}"
+        value = value.item() if isinstance(value, np.generic) else value
+        if _is_literal(value):
+            return repr(value)
+        array = np.asarray(value)
+        for known, data in (("x", session.given_x), ("y", y)):
+            if np.array_equal(array, data):
+                return known
+        if array.ndim and array.size <= WRITTEN_OUT and array.dtype.kind in "biufU":
+            dtype = "" if array.dtype.kind == "U" else f", {array.dtype.name!r}"
+            return f"np.array({array.tolist()!r}{dtype})"
+        return self._filled_in(name, f"{name} that this sampler was given")
 
-    def _filled_in(self, name: str) -> str:
+    def _filled_in(self, name: str, what: str) -> str:
         variable = f"{name}_{len(self.to_fill) + 1}"
-        self.to_fill.append(f"{variable} = ...  # FILL IN: the {name} that this sampler was given")
+        self.to_fill.append(f"{variable} = ...  # FILL IN: the {what}")
         return variable
 
 
-def _needs_its_state(sampler: Any) -> bool:
-    """Whether the constructor alone does not give back this ready-made sampler."""
-    # Ratios are divided by their sum: once more may change the last digit.
-    total = sum(getattr(sampler, "ratios", {}).values()) or 1
-    rounded = any(share / total != share for share in getattr(sampler, "ratios", {}).values())
-    return rounded or begun(sampler)
+def _is_built(value: Any) -> bool:
+    """Whether this is a ready-made sampler that knows what it was built with."""
+    return not isinstance(value, type) and hasattr(value, "built_with")
+
+
+def _built_again(value: Any) -> Any:
+    """A sampler as it was when it was built, with those inside it; anything else unchanged."""
+    if isinstance(value, Mapping):
+        return {key: _built_again(it) for key, it in value.items()}
+    if not _is_built(value):
+        return value
+    return type(value)(**_built_again(value.built_with))
+
+
+def _is_literal(value: Any) -> bool:
+    """Whether this is a single value, or a dict of them, and its text is Python for the same."""
+    single = value is None or isinstance(value, (bool, int, float, str, Mapping))
+    try:
+        return single and ast.literal_eval(repr(value)) == value
+    except (ValueError, SyntaxError):
+        return False
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -215,7 +233,7 @@ def save(path: str | Path, sessions: Sequence[Session], pace: str) -> None:
             for session in sessions
         ],
     }
-    Path(path).write_text(json.dumps(state, indent=1), encoding="utf-8")
+    write_whole(path, json.dumps(state, indent=1), "BatchLab.save")
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -285,11 +303,12 @@ def _kind(maker: Any) -> Any:
 
 def write_curves(path: str | Path, sessions: Sequence[Session]) -> None:
     """Write the curves as CSV: run, step, and one column per curve, empty where not measured."""
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        names = list(sessions[0].curves)
-        writer.writerow(["run", "step", *names])
-        for run, session in zip("AB", sessions):
-            curves = [dict(zip(*map(np.ndarray.tolist, curve))) for curve in session.curves.values()]
-            for step in sorted(set().union(*curves)):
-                writer.writerow([run, step, *(curve.get(step, "") for curve in curves)])
+    file = io.StringIO()
+    writer = csv.writer(file)
+    names = list(sessions[0].curves)
+    writer.writerow(["run", "step", *names])
+    for run, session in zip("AB", sessions):
+        curves = [dict(zip(*map(np.ndarray.tolist, curve))) for curve in session.curves.values()]
+        for step in sorted(set().union(*curves)):
+            writer.writerow([run, step, *(curve.get(step, "") for curve in curves)])
+    write_whole(path, file.getvalue(), "BatchLab.export_curves")

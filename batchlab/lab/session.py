@@ -24,13 +24,14 @@ from batchlab.lab.settings import DATA_SETTINGS, hand_settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.runner import Runner
 from batchlab.loops.step import check_own_step
 from batchlab.parameters import Parameter
 from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
-# Losses reach a sampler's update() exactly this many steps after their batch was drawn, however
-# many steps the compiled loop runs per call: so a replay sees what the live run saw.
+# Losses reach a sampler's update() at every multiple of so many steps, and at an epoch's end: as in
+# train(), and so that a replay sees what the live run saw.
 FEEDBACK_LAG = 16
 SCORE_EVERY = 25  # steps
 # The chance of every drawn sample is asked for up to so many samples, since it costs O(n) a step,
@@ -171,8 +172,8 @@ class Session(Experiment, Record, ByHand):
         self._put_back(self._first_values)
         self.samplers = copy.deepcopy(self.patterns)
         for sampler in self.samplers.values():
-            if begun(sampler):  # its epoch goes on, as it does after a resume
-                sampler.load_state_dict(sampler.state_dict())
+            if begun(sampler) and hasattr(sampler, "continue_epoch"):  # as it does after a resume
+                sampler.continue_epoch()
         self.samplers = {name: held(sampler) for name, sampler in self.samplers.items()}
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x), keep=SAMPLES_KEPT)
@@ -180,8 +181,14 @@ class Session(Experiment, Record, ByHand):
         self.validation_losses: list[tuple[int, float]] = []
         self.clock = dict.fromkeys(("choosing", "training", "drawing", "compiling"), 0.0)
         self._marks: deque[tuple[float, int]] = deque(maxlen=256)  # (time, steps) of late
-        self._epochs: dict[str, Any] = {}
-        self._feedback: deque[tuple[int, str, NDArray[Any], NDArray[Any]]] = deque()
+        self._runner = Runner(
+            self._steps,
+            self.history,
+            "Session",
+            lag=FEEDBACK_LAG,
+            draw=self._drawn,
+            clock=self.clock,
+        )
         self._chances: deque[NDArray[np.float32] | None] = deque(maxlen=CHANCES_KEPT)
         self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
         self._past = [(0, dict(self.settings))]  # the settings from a step on
@@ -329,61 +336,28 @@ class Session(Experiment, Record, ByHand):
 
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
-        while steps > 0:
-            self._loader.sampler = self.sampler
-            batches: list[NDArray[np.int64]] = []
-            chances: list[NDArray[np.float32] | None] = []
-            began, chosen = time.perf_counter(), self.clock["choosing"]
-            compiled = self._steps.program.compiled
-            # Drawn one by one as they are asked for, each with its importance weights.
-            losses = self._steps(self._drawn(min(steps, FEEDBACK_LAG), batches, chances))
-            now = time.perf_counter()
-            # To compile is done once, and must not count where two runs get equal time.
-            kind = "training" if self._steps.program.compiled == compiled else "compiling"
-            self.clock[kind] += now - began - (self.clock["choosing"] - chosen)
-            for indices, values in zip(batches, losses):
-                self._feedback.append((self.history.steps, self.strategy, indices, values))
-                self.history.record(indices, values)
-            self._chances.extend(chances)
-            self._marks.append((now, self.history.steps))
-            steps -= len(batches)
-
-    def _drawn(
-        self,
-        count: int,
-        batches: list[NDArray[np.int64]],
-        chances: list[NDArray[np.float32] | None],
-    ) -> Iterator[NDArray[np.int64]]:
-        """Draw `count` batches, noted in `batches`, with how likely each of their samples was."""
-        for ahead in range(count):
-            began = time.perf_counter()
-            chosen = hand_settings(self.sampler) and self.value("next")
-            indices, known = self._next_batch(ahead)
-            if chosen:  # and no longer
-                self._past.append((self.history.steps + ahead + 1, dict(self.settings)))
-            batches.append(indices)
-            chances.append(known)
-            self.clock["choosing"] += time.perf_counter() - began
-            yield indices
-
-    def _next_batch(self, ahead: int) -> tuple[NDArray[np.int64], NDArray[np.float32] | None]:
-        """Draw the batch of the step that is `ahead` of the next, after the feedback due by then."""
-        due = self.history.steps + ahead - FEEDBACK_LAG
-        while self._feedback and self._feedback[0][0] <= due:
-            _, strategy, indices, losses = self._feedback.popleft()
-            self._loader.sampler = self.samplers[strategy]
-            self._loader.update(indices, losses)
+        before = self._drawn_from = self.history.steps
         self._loader.sampler = self.sampler
-        for _ in range(2):
-            if self.strategy not in self._epochs:
-                self._epochs[self.strategy] = self._loader.index_batches()
-            chances = None
-            if len(self.x) <= CHANCES_UP_TO:
-                chances = getattr(self.sampler, "probabilities", None)
-            for indices in self._epochs[self.strategy]:
-                return indices, None if chances is None else chances[indices].astype(np.float32)
-            del self._epochs[self.strategy]  # this epoch is over: start the next one
-        raise ValueError(f"Session: the sampler of {self.strategy!r} gave an epoch with no batch.")
+        self._drawn_chances: list[NDArray[np.float32] | None] = []
+        try:
+            while (left := before + steps - self.history.steps) > 0:
+                self._runner.run(left)
+        finally:  # of a step that failed there is no record
+            self._chances.extend(self._drawn_chances[: self.history.steps - before])
+            self._marks.append((time.perf_counter(), self.history.steps))
+
+    def _drawn(self, batches: Iterator[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """The next of `batches`; how likely each of its samples was is noted."""
+        chances = None
+        if len(self.x) <= CHANCES_UP_TO:
+            chances = getattr(self.sampler, "probabilities", None)
+        picked = hand_settings(self.sampler) and self.value("next")
+        indices = next(batches)
+        known = None if chances is None else chances[indices].astype(np.float32)
+        self._drawn_chances.append(known)
+        if picked:  # for this batch, and no longer
+            self._past.append((self._drawn_from + len(self._drawn_chances), dict(self.settings)))
+        return indices
 
     @property
     def time_used(self) -> float:

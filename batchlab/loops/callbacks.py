@@ -8,6 +8,7 @@ from typing import Any
 
 from batchlab.backend import keras
 from batchlab.history import History
+from batchlab.loops.keras_private import profiles
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _PROGRESS_SECONDS = 0.05  # Keras's bar draws no more often
@@ -32,6 +33,7 @@ class Hooks:
         epochs: int,
         steps: int,
     ) -> None:
+        self.model = model
         given = keras.tree.flatten(callbacks) if callbacks else []
         for position, callback in enumerate(given):
             _check_callback(callback, position)
@@ -59,10 +61,11 @@ class Hooks:
         if self._any_batch_hook:
             self.list.on_train_batch_begin(step)
 
-    def batches_end(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
+    def batches_end(self, step: int, logs: Callable[[], dict[str, Any]]) -> bool:
         """The batch hooks after some steps, the last of them number `step` of its epoch.
 
-        `logs` is asked only when someone looks: to compute metrics takes longer than a step.
+        True if one of them stops training. `logs` is asked only when someone looks: to compute
+        metrics takes longer than a step.
         """
         now = time.monotonic()
         if self._any_batch_hook and (
@@ -70,6 +73,7 @@ class Hooks:
         ):
             self._last_call = now
             self.list.on_train_batch_end(step, logs())
+        return self.model.stop_training
 
 
 def _check_callback(callback: Any, position: int) -> None:
@@ -100,7 +104,7 @@ def _needs_every_batch(callback: Any) -> bool:
     if isinstance(callback, keras.callbacks.ModelCheckpoint):
         return callback.save_freq != "epoch"
     if isinstance(callback, keras.callbacks.TensorBoard):
-        return callback.update_freq != "epoch" or bool(callback._stop_batch)
+        return callback.update_freq != "epoch" or profiles(callback)
     if isinstance(callback, keras.callbacks.ProgbarLogger):
         return False
     return bool(_overridden_hooks(callback))

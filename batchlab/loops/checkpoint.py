@@ -68,7 +68,7 @@ def save(
         If the directory cannot be written to.
     """
     _check_sampler(loader.sampler)
-    arrays = {f"variable_{i}": v.numpy() for i, v in enumerate(_variables(model))}
+    arrays = {f"variable_{i}": _value(v) for i, v in enumerate(_variables(model))}
     arrays.update({f"history_{name}": array for name, array in history.arrays().items()})
     state = loader.sampler.state_dict() if sampler_state is None else sampler_state
     manifest = {
@@ -176,6 +176,10 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
 
 
+def _value(variable: Any) -> NDArray[Any]:
+    return np.asarray(variable.numpy())
+
+
 def _signature(model: keras.Model) -> list[list[Any]]:
     """Name, shape and dtype of every variable; Keras numbers layers anew for every model."""
     return [[re.sub(r"_\d+(?=_|$)", "", v.name), list(v.shape), v.dtype] for v in _variables(model)]
@@ -215,7 +219,7 @@ def _write(file: BinaryIO, manifest: str, arrays: Mapping[str, NDArray[Any]]) ->
         archive.writestr(zipfile.ZipInfo(_MANIFEST), manifest)
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), (1, 0), allow_pickle=False)
+                np.lib.format.write_array(member, array, (1, 0), allow_pickle=False)
     digest = _digest(file)
     file.seek(-_DIGEST, os.SEEK_END)
     file.write(digest)
@@ -232,12 +236,10 @@ def _digest(file: BinaryIO) -> bytes:
     return digest.hexdigest().encode()
 
 
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
     check_path(path, "resume")
     try:
-        with open(Path(path) / _FILE, "rb") as file:
-            yield file
+        return open(Path(path) / _FILE, "rb")
     except (FileNotFoundError, NotADirectoryError) as error:
         if (Path(path) / _OLD_FILE).exists():
             raise ValueError(
@@ -277,11 +279,11 @@ def _unpacked(file: BinaryIO) -> tuple[zipfile.ZipFile, dict[str, Any]]:
 
 def _values(archive: zipfile.ZipFile, model: keras.Model) -> list[NDArray[Any]]:
     """A value for each of the model's variables, of its shape and dtype."""
-    own = [np.asarray(variable.numpy()) for variable in _variables(model)]
-    for i, value in enumerate(own):
-        _check_header(archive, f"variable_{i}", value.dtype, value.shape)
+    own = [(value.dtype, value.shape) for value in map(_value, _variables(model))]
+    for i, (dtype, shape) in enumerate(own):
+        _check_header(archive, f"variable_{i}", dtype, shape)
     # A view, because .npz files do not know bfloat16 by name.
-    return [_array(archive, f"variable_{i}").view(value.dtype) for i, value in enumerate(own)]
+    return [_array(archive, f"variable_{i}").view(dtype) for i, (dtype, _) in enumerate(own)]
 
 
 def _history(archive: zipfile.ZipFile, state: dict[str, Any]) -> History:

@@ -16,7 +16,8 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build, loss_tracker
+from batchlab.loops.step import build, check_own_step, loss_tracker
+from batchlab.loops.targets import check_targets
 from batchlab.validation import check_indices
 
 # Samples and steps per call at most. A call costs about half a millisecond on the host, so that
@@ -47,6 +48,11 @@ class Result:
     totals: NDArray[np.float32]
     scored_per_step: int
 
+    def first(self, count: int) -> Result:
+        """The first `count` steps of it."""
+        columns = (self.indices, self.losses, self.totals)
+        return Result(*(column[:count] for column in columns), self.scored_per_step)
+
 
 class CompiledSteps:
     """Train a model for several batches per call of one compiled function.
@@ -75,6 +81,8 @@ class CompiledSteps:
     ----------
     step : int
         Number of the next step, for what is random in it.
+    outputs : TensorSpec, or structure of them
+        The model's outputs.
     streamed : bool
         Whether data are gathered on the host.
     """
@@ -90,6 +98,7 @@ class CompiledSteps:
         resident_limit: int = RESIDENT_LIMIT,
         most: int | None = None,
     ) -> None:
+        check_own_step(model, loader, type(self).__name__)
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
@@ -101,6 +110,7 @@ class CompiledSteps:
         too_large = self._sample_bytes * loader.n > resident_limit
         self.streamed = too_large or any(map(_memory_mapped, leaves))
         self.program = _program(model, loader, self.streamed, selection, adversarial, jit_compile)
+        self.outputs = model.__dict__["_batchlab_programs"][2]
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -203,12 +213,15 @@ def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     present = loss_tracker(model)
-    tracker, programs = model.__dict__.get("_batchlab_programs", (None, {}))
-    if tracker is not present:
-        build(model, loader)
-        programs = {}
-        model.__dict__["_batchlab_programs"] = (present, programs)
-    programs[options] = programs.pop(options, None) or Program(model, *options)
+    tracker, programs, outputs = model.__dict__.get("_batchlab_programs", (None, {}, None))
+    if tracker is present:
+        check_targets(model, loader.y, outputs)
+    else:
+        programs, outputs = {}, build(model, loader)
+        model.__dict__["_batchlab_programs"] = (present, programs, outputs)
+    # A layer that was frozen since is trained no more.
+    key = (*options, *map(id, model.trainable_variables))
+    programs[key] = programs.pop(key, None) or Program(model, *options)
     while len(programs) > _PROGRAMS:
         del programs[next(iter(programs))]
-    return programs[options]
+    return programs[key]

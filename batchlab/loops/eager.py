@@ -5,7 +5,14 @@ from __future__ import annotations
 from batchlab.backend import keras, tf
 from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.step import build, check_own_step, check_ready, forward, loss_per_sample
+from batchlab.loops.step import (
+    build,
+    check_own_step,
+    check_ready,
+    forward,
+    loss_per_sample,
+    weights_for_loss,
+)
 
 
 def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
@@ -43,12 +50,14 @@ def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
             x, y, weights = keras.utils.unpack_x_y_sample_weight(loader.gather(indices))
             with tf.GradientTape() as tape:
                 y_pred = forward(model, x)
+                weights = weights_for_loss(model, y, y_pred, weights)
                 loss = model.compute_loss(x, y, y_pred, weights)
                 scaled_loss = model.optimizer.scale_loss(loss)
             gradients = tape.gradient(scaled_loss, model.trainable_weights)
-            model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
+            if gradients:
+                model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
 
-            losses = sample_losses(y, y_pred).numpy()
+            losses = sample_losses(y, y_pred, loss).numpy()
             loader.update(indices, losses)
             history.record(indices, losses)
             mean_loss.update_state(loss, sample_weight=len(indices))

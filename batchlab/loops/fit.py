@@ -60,7 +60,7 @@ def fit_baseline(
     """
     check_ready(model, epochs, "fit_baseline")
     if sampler is None:
-        n = len(keras.tree.flatten(x)[0])
+        n = Loader(x, y, sampler=range(0)).n  # `x` may be a list of rows
         sampler = RandomSampler(n, batch_size, seed=seed)
     loader = _RecordingLoader(x, y, sampler=sampler)
     keras_history = model.fit(

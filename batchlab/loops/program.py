@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import forward, loss_per_sample, loss_tracker
+from batchlab.loops.step import forward, loss_per_sample, loss_tracker, weights_for_loss
 from batchlab.loops.xla import unsupported_ops, use_xla
 
 
@@ -185,20 +187,23 @@ class Program:
             x = self.adversarial.mix(model, self._sample_losses, x, y, step, settings)
         with tf.GradientTape() as tape:
             y_pred = forward(model, x)
+            weights = weights_for_loss(model, y, y_pred, weights)
             loss = model.compute_loss(x, y, y_pred, weights)
             scaled_loss = model.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, model.trainable_weights)
-        model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
+        if gradients:
+            model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
         self._mean_loss.update_state(loss, sample_weight=tf.shape(samples)[0])
         model.compute_metrics(x, y, y_pred, weights)
-        return self._sample_losses(y, y_pred), tf.cast(tf.reduce_sum(loss), tf.float32)
+        return self._sample_losses(y, y_pred, loss), tf.cast(tf.reduce_sum(loss), tf.float32)
 
-    def logs(self) -> dict[str, float]:
-        """The loss and the metrics since the epoch began, by name."""
+    def logs(self) -> dict[str, Any]:
+        """The loss and the metrics since the epoch began, by name: numbers, or arrays of them."""
         results = self.model.get_metrics_result()
         if "loss" not in results or not self._keras_keeps_loss:
             results = {**results, "loss": self._mean_loss.result()}
-        return {name: float(value) for name, value in results.items()}
+        arrays = {name: np.asarray(value) for name, value in results.items()}
+        return {name: value if value.ndim else float(value) for name, value in arrays.items()}
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
+from batchlab.loops.keras_private import logits_of
 from batchlab.loops.noise import gumbel
-from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
+from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample, specs_of
 from batchlab.parameters import Parameter
 from batchlab.validation import check_finite
 
@@ -177,7 +178,7 @@ class PoolSelection:
 
 def _gradient_norms(tape: Any, losses: tf.Tensor, y_pred: Any) -> tf.Tensor:
     # Keras keeps a softmax's or sigmoid's inputs on its result: the last pre-activations.
-    outputs = [getattr(output, "_keras_logits", output) for output in keras.tree.flatten(y_pred)]
+    outputs = [logits_of(output) for output in keras.tree.flatten(y_pred)]
     size = tf.shape(losses)[0]
     gradients = tape.gradient(losses, outputs)
     flat = [tf.reshape(tf.cast(gradient, tf.float32), (size, -1)) for gradient in gradients]
@@ -212,13 +213,17 @@ def sample_losses(
     build(model, loader)
     losses_of = loss_per_sample(model)
 
-    specs = keras.tree.map_structure(
-        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), (loader.x, loader.y)
-    )
     # Concrete, as the models of a comparison are many: TensorFlow would warn of so many functions.
     score = tf.function(
-        lambda x, y: losses_of(y, model(x, training=False)), input_signature=specs
+        lambda x, y: losses_of(y, model(x, training=False)),
+        input_signature=specs_of((loader.x, loader.y)),
+        autograph=False,
     ).get_concrete_function()
     starts = range(0, loader.n, batch_size)
     parts = [np.arange(start, min(start + batch_size, loader.n)) for start in starts]
-    return np.concatenate([score(*loader.gather(part)[:2]).numpy() for part in parts])
+    # A layer with a state or draws of its own may advance: it is put back.
+    before = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+    losses = [score(*loader.rows(part)).numpy() for part in parts]
+    for variable, value in before:
+        variable.assign(value)
+    return np.concatenate(losses)

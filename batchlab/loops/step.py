@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
+from batchlab.loops.keras_private import loss_terms, unknown_to_optimizer
+from batchlab.loops.targets import by_place, check_targets
 from batchlab.parameters import Parameter
 
 
@@ -25,7 +28,8 @@ def check_ready(model: Any, epochs: int, owner: str) -> None:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"{owner}: model must be a keras.Model, got {type(model).__name__}.")
-    if not model.compiled or model.optimizer is None or model.loss is None:
+    own_loss = type(model).compute_loss is not keras.Model.compute_loss
+    if not model.compiled or model.optimizer is None or (model.loss is None and not own_loss):
         raise ValueError(
             f"{owner}: model {model.name!r} is not compiled with an optimizer and a loss. Call "
             'e.g. model.compile(optimizer="adam", loss="sparse_categorical_crossentropy") first.'
@@ -48,6 +52,12 @@ def check_own_step(model: keras.Model, loader: Any, owner: str) -> None:
             f"{owner}: loader must be a batchlab.Loader, got {type(loader).__name__}. "
             "Build one with Loader(x, y, sampler=...)."
         )
+    unknown = unknown_to_optimizer(model) if model.optimizer.built else ()
+    if unknown:
+        raise ValueError(
+            f"{owner}: {unknown[0].path} was not trainable when model {model.name!r} was compiled, "
+            "and its optimizer does not know it. Call model.compile(...) again."
+        )
     if type(model).train_step is not keras.Model.train_step:
         raise TypeError(
             f"{owner}: {type(model).__name__} has a train_step of its own, which would be ignored "
@@ -61,23 +71,50 @@ def check_own_step(model: keras.Model, loader: Any, owner: str) -> None:
         )
 
 
-def build(model: keras.Model, loader: Loader) -> None:
+def build(model: keras.Model, loader: Loader) -> Any:
     """Create every variable of model, loss, metrics and optimizer, as ``model.fit`` does first.
 
-    Nothing else changes. Data of a shape that the model cannot take is found out here, before
-    the first step.
+    One step is traced, as in ``model.fit``, and none is taken: no layer that counts or draws
+    advances. Data that the model cannot take are found out here, before the first step.
+
+    Returns
+    -------
+    TensorSpec, or structure of them
+        The model's outputs.
     """
-    # As a tensor: a model without weights of its own yet learns its shapes from the first call.
-    sample = keras.tree.map_structure(tf.constant, loader.gather(np.zeros(1, dtype=np.int64)))
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(sample)
-    y_pred = model(x, training=False)
-    metrics = [(variable, variable.numpy()) for variable in model.metrics_variables]
-    model.compute_loss(x, y, y_pred, weights)
-    model.compute_metrics(x, y, y_pred, weights)
+    weighed = loader.weighs or loader.sample_weight is not None
+    specs = (*specs_of((loader.x, loader.y)), tf.TensorSpec((None,)) if weighed else None)
+
+    def step(x: Any, y: Any, weights: Any) -> Any:
+        y_pred = forward(model, x)
+        model.compute_loss(x, y, y_pred, weights)
+        model.compute_metrics(x, y, y_pred, weights)
+        return y_pred
+
+    if model.run_eagerly:  # it may be a model that cannot be traced
+        variables = [*model.variables, *model.metrics_variables]
+        before = [(variable, variable.numpy()) for variable in variables]
+        sample = keras.tree.map_structure(tf.constant, loader.gather(np.zeros(1, dtype=np.int64)))
+        outputs = step(*keras.utils.unpack_x_y_sample_weight(sample))
+        model.reset_metrics()
+        for variable, value in before:
+            variable.assign(value)
+    else:
+        traced = tf.function(step, autograph=False).get_concrete_function(*specs)
+        outputs = traced.structured_outputs
+    if not model.trainable_weights:
+        warnings.warn(f"Model {model.name!r} has no trainable weights.", stacklevel=3)
     model.optimizer.build(model.trainable_variables)
-    model.reset_metrics()
-    for variable, value in metrics:
-        variable.assign(value)
+    outputs = keras.tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), outputs)
+    check_targets(model, loader.y, outputs)
+    return outputs
+
+
+def specs_of(data: Any) -> Any:
+    """The ``tf.TensorSpec`` of batches of `data`, in the same structure."""
+    return keras.tree.map_structure(
+        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), data
+    )
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
@@ -96,30 +133,53 @@ def loss_per_sample(model: keras.Model) -> Callable[[Any, Any], tf.Tensor]:
     """A function from (targets, predictions) to the loss of every sample, float32 (batch,).
 
     Several outputs are summed with their loss weights; further axes, such as time, are averaged.
-    Where a loss of your own returns one number per batch, every sample gets that number.
-    Regularisation losses belong to no sample and are left out. The model must be built.
+    Where a loss of your own returns one number per batch, every sample gets that number; so it does
+    where the model's ``compute_loss`` goes without the compiled losses: `total`, the third
+    argument. Regularisation losses belong to no sample and are left out. The model must be built.
     """
-    # Keras resolves names, dicts and lists of losses when it builds them and has no public way
-    # to ask for the result.
     terms = [
         (path, _Unreduced(loss), 1.0 if weight is None else weight)
-        for path, loss, weight, _ in model._compile_loss._flat_losses
+        for path, loss, weight in loss_terms(model)
     ]
 
-    def losses(y: Any, y_pred: Any) -> tf.Tensor:
-        if isinstance(y, dict) and not isinstance(y_pred, dict):
-            y = [y[name] for name in model.output_names]
+    def losses(y: Any, y_pred: Any, total: Any = None) -> tf.Tensor:
         size = tf.shape(keras.tree.flatten(y_pred)[0])[0]
-        total = tf.zeros((size,))
+        if not terms:
+            if total is None:
+                raise ValueError(
+                    f"The losses of single samples of model {model.name!r} are not known: its own "
+                    "compute_loss does not use a loss given to compile()."
+                )
+            return tf.fill((size,), tf.cast(tf.reduce_mean(total), tf.float32))
+        y = by_place(model, y, y_pred)
+        losses = tf.zeros((size,))
         for path, loss, weight in terms:
-            target, output = _at(y, path), _at(y_pred, path)
-            values = tf.cast(loss(target, output), tf.float32)
+            values = tf.cast(loss(_at(y, path), _at(y_pred, path)), tf.float32)
             if values.shape.rank:
                 values = tf.reduce_mean(tf.reshape(values, (size, -1)), axis=1)
-            total += weight * values
-        return total
+            losses += weight * values
+        return losses
 
     return losses
+
+
+def weights_for_loss(model: keras.Model, y: Any, y_pred: Any, weights: Any) -> Any:
+    """Weights of samples, (batch,), with the axes of the losses that they multiply.
+
+    (batch, 1) for a loss per token, say. Keras would take such weights for others, or refuse them.
+    Outputs whose losses differ in rank get weights of their own.
+    """
+    if weights is None:
+        return None
+    y = by_place(model, y, y_pred)
+    own = {}
+    for path, loss, _ in loss_terms(model):
+        rank = _Unreduced(loss)(_at(y, path), _at(y_pred, path)).shape.rank or 1
+        own[path] = tf.reshape(weights, [-1, *[1] * (rank - 1)])
+    if len({factors.shape.rank for factors in own.values()}) < 2:
+        return next(iter(own.values()), weights)
+    places = keras.tree.flatten_with_path(y_pred)
+    return keras.tree.pack_sequence_as(y_pred, [own.get(path, weights) for path, _ in places])
 
 
 class _Unreduced(keras.losses.Loss):

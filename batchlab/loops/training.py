@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
 from batchlab.history import History
@@ -18,14 +11,14 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
-from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps, Group, Result
+from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.runner import Runner
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import check_own_step, check_ready
+from batchlab.loops.step import check_own_step, check_ready, specs_of
+from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter
-
-_CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 
 
 def train(
@@ -72,9 +65,10 @@ def train(
     verbose : "auto", 0, 1 or 2
         Progress bar as in ``model.fit``.
     lag : int, default 16
-        For samplers that listen: batches are drawn `lag` at a time, and their losses reach
-        ``sampler.update``, in one call, before the next `lag` are drawn. 1 is the order of
-        :func:`eager_loop`; more is faster. It has no effect on samplers that do not listen.
+        For samplers that listen: the losses of all steps before step ``k * lag`` (counted over all
+        epochs) reach ``sampler.update``, in one call, before step ``k * lag`` is drawn; and at the
+        end of an epoch. 1 is the order of :func:`eager_loop`; more is faster. It has no effect on
+        samplers that do not listen.
     steps_per_call : int, optional
         Batches per call of the compiled function. It never changes the result; by default as many,
         up to 2048, as take 0.1 s.
@@ -131,7 +125,6 @@ def train(
     history = History(loader.n) if history is None else history
     checkpoints = Checkpoints(checkpoint, checkpoint_every, model, loader, history)
     hooks = Hooks(callbacks, model, history, verbose, epochs, len(loader))
-    listening = loader.listens
     fixed_size = 1 if hooks.every_batch else steps_per_call
     steps = CompiledSteps(
         model,
@@ -141,17 +134,33 @@ def train(
         jit_compile=use_xla(model, jit_compile, epochs * len(loader)),
         resident_limit=resident_limit,
         # For XLA a call has that many rows, used or not.
-        most=fixed_size or (lag if listening else len(loader)),
+        most=fixed_size or (lag if loader.listens else len(loader)),
     )
-    lag = lag if listening else None
-    run = _Run(steps, history, hooks, checkpoints, lag, fixed_size, restore_on_nan)
+    if validation_data is not None:
+        _check_validation(validation_data, steps)
+    runner = Runner(
+        steps,
+        history,
+        "train",
+        lag=lag,
+        size=fixed_size,
+        hooks=hooks,
+        checkpoints=checkpoints,
+        restore_on_nan=restore_on_nan,
+        ahead=not hooks.every_batch,  # a callback may change the sampler
+    )
     model.stop_training = False
-    logs: dict[str, float] = {}
+    logs: dict[str, Any] = {}
     hooks.list.on_train_begin()
     for epoch in range(len(history.epoch), epochs):
-        with DeferredInterrupt() as interrupt:
+        if history.epoch_steps == 0:
+            steps.program.reset_metrics()
+        with DeferredInterrupt() as runner.interrupt:
             hooks.list.on_epoch_begin(epoch)
-            run.epoch(interrupt)
+            try:
+                runner.run()
+            finally:  # whatever stops it, the sampler hears of what was trained on
+                runner.hand_back()
         logs = steps.program.logs()
         if validation_data is not None and (epoch + 1) % validation_freq == 0:
             scores = _evaluate(model, validation_data, validation_batch_size, hooks)
@@ -165,165 +174,36 @@ def train(
     return history
 
 
-@dataclass
-class _Block:
-    """Batches that are drawn together, and the sampler's state after them if it is to be saved."""
-
-    groups: list[Group]
-    save: bool
-    sampler_state: dict[str, Any] | None
-
-
-class _Run:
-    """An epoch at a time: draw, train, hand the losses back, record."""
-
-    def __init__(
-        self,
-        steps: CompiledSteps,
-        history: History,
-        hooks: Hooks,
-        checkpoints: Checkpoints,
-        lag: int | None,
-        fixed_size: int | None,
-        restore_on_nan: bool,
-    ) -> None:
-        self.steps = steps
-        self.loader = steps.loader
-        self.model = steps.program.model
-        self.history = history
-        self.hooks = hooks
-        self.checkpoints = checkpoints
-        self.lag = lag  # None where the sampler does not listen
-        self.fixed_size = fixed_size
-        self.size = fixed_size or 16
-        self.restore_on_nan = restore_on_nan
-        steps.step = history.steps
-
-    def epoch(self, interrupt: DeferredInterrupt) -> None:
-        """Train to the end of the epoch, or until someone stops it."""
-        blocks = self._blocks(self._batches(), interrupt)
-        if self.history.epoch_steps == 0:
-            self.steps.program.reset_metrics()
-        # Only gathering on the host is worth a thread. A sampler that listens, or that a callback
-        # may change, must not draw ahead.
-        if self.steps.streamed and not (self.lag or self.hooks.every_batch):
-            blocks = _ahead(blocks)
-        for block in blocks:
-            results = []
-            for group in block.groups:
-                results.append(self._train(group))
-                if self.model.stop_training:
-                    break
-            if self.lag:  # in one call: an update costs about the same for 32 or 512 losses
-                self.loader.update(
-                    np.concatenate([result.indices.reshape(-1) for result in results]),
-                    np.concatenate([result.losses.reshape(-1) for result in results]),
-                )
-            if self.model.stop_training:
-                return
-            if block.save:
-                self.checkpoints.save(block.sampler_state)
-
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        """The batches of the epoch that are still to come."""
-        sampler, done = self.loader.sampler, self.history.epoch_steps
-        if done >= len(sampler):  # saved after the last batch, before the epoch was closed
-            return iter(())
-        if done and hasattr(sampler, "continue_epoch"):
-            sampler.continue_epoch()
-        return iter(sampler)
-
-    def _blocks(
-        self, batches: Iterator[NDArray[np.int64]], interrupt: DeferredInterrupt
-    ) -> Iterator[_Block]:
-        drawn = self.history.steps
-        # After Ctrl-C nothing more is drawn, and what was drawn is trained on.
-        while not interrupt.pressed:
-            some = _matrices(self.loader.sampler, batches, self.lag or self.size)
-            groups = list(self.steps.groups(some))
-            if not groups:
-                return
-            before, drawn = drawn, drawn + sum(len(group.indices) for group in groups)
-            save, state = self.checkpoints.due(before, drawn), None
-            if save and not self.lag:  # one that listens is asked when it has heard of them
-                state = self.loader.sampler.state_dict()
-            yield _Block(groups, save, state)
-
-    def _train(self, group: Group) -> Result:
-        before = [tf.identity(v) for v in self._state()] if self.restore_on_nan else []
-        self.hooks.batches_begin(self.history.epoch_steps)
-        start = time.perf_counter()
-        result = self.steps.run(group)
-        self._adapt(len(result.totals), time.perf_counter() - start, group.indices.shape[1])
-        finite = np.isfinite(result.totals) & np.isfinite(result.losses).all(axis=1)
-        good = len(finite) if finite.all() else int(finite.argmin())
-        self._record(result, good)
-        if good < len(finite):
-            self._stop_at_nan(group, result, good, before)
-        self.hooks.batches_end(self.history.epoch_steps - 1, self.steps.program.logs)
-        return result
-
-    def _record(self, result: Result, count: int) -> None:
-        self.history.record(result.indices[:count], result.losses[:count])
-        self.history.scored += count * result.scored_per_step
-
-    def _adapt(self, count: int, seconds: float, batch: int) -> None:
-        """Choose how many steps the next calls take: the result does not depend on it."""
-        if self.fixed_size is None:
-            longer, capacity = 2 * self.size, self.steps.capacity(batch)
-            if seconds / count * longer < _CALL_SECONDS:
-                self.size = min(longer, capacity)
-            elif seconds > _CALL_SECONDS:
-                self.size = max(self.size // 2, 1)
-
-    def _state(self) -> list[Any]:
-        optimizer = self.model.optimizer.variables
-        return [*self.model.variables, *optimizer, *self.model.metrics_variables]
-
-    def _stop_at_nan(self, group: Group, result: Result, row: int, before: list[Any]) -> None:
-        if before:
-            for variable, value in zip(self._state(), before):
-                variable.assign(value)
-            self.steps.step -= len(group.indices)
-            if row:
-                self.steps.run(group, row)
-        losses, samples = result.losses[row], result.indices[row]
-        offending = samples[~np.isfinite(losses)]
-        which = (
-            f"samples {offending[:10].tolist()}{' …' if len(offending) > 10 else ''} of the batch"
-            if len(offending)
-            else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
+def _check_validation(data: Any, steps: CompiledSteps) -> None:
+    """Refuse what ``model.evaluate`` would refuse after an epoch, as far as shapes and classes go."""
+    model = steps.program.model
+    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
+        return
+    if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
+        raise TypeError(
+            "train: validation_data must be a tuple (x, y), a tf.data.Dataset or a Loader, got "
+            f"{type(data).__name__}."
         )
-        raise FloatingPointError(
-            f"train: the loss became {result.totals[row]} at step {self.history.steps}, for "
-            f"{which}."
-            + (
-                " The weights are those before that step. "
-                if before
-                else " The weights are spoilt. "
-            )
-            + "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
+    x, y = (data.x, data.y) if isinstance(data, Loader) else data[:2]
+    if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten((x, y))):
+        return  # lists of numbers: Keras makes arrays of them
+    lengths = [leaf.shape[0] for leaf in keras.tree.flatten((x, y))]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"train: validation_data must have one row per sample each, got {lengths} rows."
         )
-
-
-def _matrices(sampler: Any, batches: Iterator[Any], count: int) -> Iterator[NDArray[np.int64]]:
-    """The next `count` batches, each as a matrix, or together as far as the sampler gives many."""
-    ahead = getattr(sampler, "batches_ahead", None)  # others' samplers have none
-    while count > 0 and (batch := next(batches, None)) is not None:
-        yield np.asarray(batch)[np.newaxis]
-        count -= 1
-        while ahead is not None and count > 0 and (matrix := ahead(count)).size:
-            yield matrix
-            count -= len(matrix)
-
-
-def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
-    """The same blocks, each made in another thread while the one before it is trained on."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batchlab-prefetch") as worker:
-        coming = worker.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
-            coming = worker.submit(next, blocks, None)
-            yield block
+    specs = specs_of((x, y))
+    if not model.run_eagerly and specs != specs_of((steps.loader.x, steps.loader.y)):
+        try:  # a trace: nothing is computed
+            tf.function(
+                lambda x, y: model.compute_loss(x, y, model(x, training=False)), autograph=False
+            ).get_concrete_function(*specs)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"train: validation_data does not fit model {model.name!r}: its shapes are "
+                f"{[leaf.shape for leaf in keras.tree.flatten((x, y))]}. {error}"
+            ) from error
+    check_targets(model, y, steps.outputs, "validation_data[1]")
 
 
 def _evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from batchlab.backend import keras, tf
+from batchlab.loops.keras_private import layers_of
 
 # On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long.
 _CONVOLUTIONS = tuple(
@@ -32,7 +33,8 @@ def use_xla(
     unless fewer than 20 000 steps are planned, or a layer
 
     - does not support it (``supports_jit``),
-    - draws random numbers, such as Dropout: those of XLA differ from those of ``model.fit``,
+    - draws random numbers, such as Dropout with a rate above 0: those of XLA differ from those of
+      ``model.fit``,
     - is a convolution, and there is no GPU.
     """
     if model.run_eagerly:
@@ -41,16 +43,18 @@ def use_xla(
         return jit_compile is not False
     if steps is not None and steps < _STEPS_WORTH_COMPILING:
         return False
-    layers = [layer for layer in model._flatten_layers() if layer is not model]
+    layers = layers_of(model)
     if not all(getattr(layer, "supports_jit", True) for layer in layers):
         return False
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    for_the_graph = _RANDOM if on_gpu else _RANDOM + _CONVOLUTIONS
-    return not any(isinstance(layer, for_the_graph) or _drops_out(layer) for layer in layers)
+    for_the_graph = () if on_gpu else _CONVOLUTIONS
+    return not any(isinstance(layer, for_the_graph) or _draws(layer) for layer in layers)
 
 
-def _drops_out(layer: keras.layers.Layer) -> bool:
-    """Whether a recurrent or attention layer has a dropout of its own."""
+def _draws(layer: keras.layers.Layer) -> bool:
+    """Whether a layer draws random numbers: a Dropout of rate 0, as in every attention, does not."""
+    if isinstance(layer, _RANDOM):
+        return getattr(layer, "rate", getattr(layer, "stddev", None)) != 0
     rates = (getattr(layer, name, None) for name in ("dropout", "recurrent_dropout"))
     return any(isinstance(rate, (int, float)) and rate > 0 for rate in rates)
 

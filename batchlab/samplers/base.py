@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import Parameter, parameters_of
+from batchlab.samplers.draws.built import Built
 from batchlab.samplers.draws.epochs import Epochs
 from batchlab.samplers.draws.permutation import scale
 from batchlab.samplers.draws.state import restore, state_of
 from batchlab.samplers.draws.stream import Stream, generator_of
 
 
-class Sampler(Epochs):
+class Sampler(Built, Epochs):
     """Base class of all samplers, and the shortest way to write your own.
 
     ``iter(sampler)`` starts the next epoch and yields its batches, int64 arrays of shape (batch,)
@@ -180,7 +181,7 @@ class Sampler(Epochs):
 
     def generator(self, *key: int) -> np.random.Generator:
         """A new generator: the same for the same seed, epoch and `key`."""
-        return generator_of(self.seed, self._epoch, *key)
+        return generator_of(self._entropy, self._epoch, *key)
 
     def uniforms(self, size: int) -> NDArray[np.float64]:
         """The next `size` numbers in [0, 1) of this epoch's stream, one per sample, float64.
@@ -188,11 +189,11 @@ class Sampler(Epochs):
         The k-th sample of an epoch always gets the k-th number, however the epoch is cut into
         batches, and after a resume too.
         """
-        return self._stream.at(self.seed, self._epoch, self._drawn, size).random(size)
+        return self._stream.at(self._entropy, self._epoch, self._drawn, size).random(size)
 
     def integers(self, size: int) -> NDArray[np.int64]:
         """The next `size` numbers from 0 to n - 1, all alike, of the same stream; int64."""
-        generator = self._stream.at(self.seed, self._epoch, self._drawn, size)
+        generator = self._stream.at(self._entropy, self._epoch, self._drawn, size)
         return scale(generator.bit_generator.random_raw(size), self.n)
 
     def permuted(self, size: int) -> NDArray[np.int64]:
@@ -201,14 +202,16 @@ class Sampler(Epochs):
         The order is a stored shuffle, 8 bytes a sample, for up to ``stored_order_limit`` samples,
         and a :class:`KeyedPermutation` in O(1) memory above.
         """
-        return self._stream.order(self.seed, self._epoch, self._drawn, size, self.stored_order_limit)
+        return self._stream.order(
+            self._entropy, self._epoch, self._drawn, size, self.stored_order_limit
+        )
 
     def left_of_permutation(self) -> NDArray[np.float64]:
         """Chance of every sample to be next in :meth:`permuted`, float64 (n,)."""
         drawn = self._drawn % self.n
         chances = np.full(self.n, 1 / (self.n - drawn))
         limit = self.stored_order_limit
-        chances[self._stream.order(self.seed, self._epoch, 0, drawn, limit)] = 0.0
+        chances[self._stream.order(self._entropy, self._epoch, 0, drawn, limit)] = 0.0
         return chances
 
     # -- state -----------------------------------------------------------------------------------

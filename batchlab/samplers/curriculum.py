@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchlab.parameters import SHAPES, Parameter, Schedule
+from batchlab.parameters import SHAPES, Parameter
 from batchlab.samplers.base import Sampler, overridden
 from batchlab.samplers.draws.permutation import shuffled
 from batchlab.samplers.draws.state import decode_array, encode_array
+from batchlab.samplers.draws.stream import generator_of
 from batchlab.validation import check_finite, check_losses
 
 
@@ -138,27 +140,30 @@ class CurriculumSampler(Sampler):
     @property
     def open_share(self) -> float:
         """Which share of the data is open for the next batch."""
+        return self._share_at(self.progress)
+
+    def _share_at(self, progress: float) -> float:
         if self.pacing != "custom":
-            return Schedule(self.start, 1.0, self.pacing_epochs, self.pacing)(self.progress)
-        share = self.custom_pacing(self.progress)
+            way = SHAPES[self.pacing](min(progress / self.pacing_epochs, 1.0))
+            return self.start + (1.0 - self.start) * way
+        share = self.custom_pacing(progress)
         if not 0 < share <= 1:
             raise ValueError(
                 f"{type(self).__name__}: pacing must return a share above 0 and up to 1, got "
-                f"{share!r} at {self.progress:g} epochs."
+                f"{share!r} at {progress:g} epochs."
             )
         return float(share)
 
     def _sorted(self) -> NDArray[np.int64]:
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0))
-        ties = shuffled(self.n, np.random.Generator(np.random.PCG64(sequence)))
+        ties = shuffled(self.n, generator_of(self._entropy, 0, 0, 0))
         if self.order == "random":
             return ties
         sign = -1 if self.order == "hard-first" else 1
         return ties[np.argsort(sign * self._difficulty[ties], kind="stable")]
 
-    def _opened(self) -> tuple[NDArray[np.int64], int, int]:
-        """The cards, how many of them are dealt, and how many open, as of the next draw."""
-        wanted = max(1, round(self.open_share * self.n))
+    def _opened(self, share: float) -> tuple[NDArray[np.int64], int, int]:
+        """The cards, how many of them are dealt, and how many open where `share` of all are."""
+        wanted = max(1, round(share * self.n))
         if self._cards is None or wanted < self._open:
             return self._sorted(), 0, wanted
         # Dealing on where more is open would give the newest alone, as the older ones are used up.
@@ -171,21 +176,46 @@ class CurriculumSampler(Sampler):
             self._cards = None
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        cards, dealt, self._open = self._opened()
-        chosen = []
-        # A Fisher-Yates shuffle that stops after `size` cards and goes on in the next batch.
-        for number in self.uniforms(size).tolist():
-            dealt = dealt if dealt < self._open else 0
-            there = dealt + int(number * (self._open - dealt))
-            cards[dealt], cards[there] = cards[there], cards[dealt]
-            chosen.append(cards[dealt])
-            dealt += 1
+        cards, dealt, self._open = self._opened(self.open_share)
         self._cards, self._dealt = cards, dealt
-        return np.array(chosen)
+        return self._deal(self.uniforms(size))
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        # As many as come before more is opened.
+        places = self.position + size * np.arange(count)
+        shares = (self._share_at(self.epoch + place / self.n) for place in places.tolist())
+        open_ = [max(1, round(share * self.n)) for share in shares]
+        count = 1 + sum(1 for _ in itertools.takewhile(open_[0].__eq__, open_[1:]))
+        return self.draw(count * size).reshape(count, size)
+
+    def _deal(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
+        """A card of the open ones for each number, (size,), all shuffled anew where they run out."""
+        cards, hands = self._cards, []
+        while uniforms.size:
+            if self._dealt >= self._open:
+                self._dealt = 0
+            start, stop = self._dealt, min(self._dealt + uniforms.size, self._open)
+            # A Fisher-Yates shuffle that stops after some cards and goes on in the next batch.
+            places = np.arange(start, stop)
+            places += (uniforms[: stop - start] * (self._open - places)).astype(np.int64)
+            hand, others = cards[start:stop].tolist(), cards[places].tolist()
+            moved: dict[int, int] = {}  # what lies now where it was swapped to
+            for turn, place in enumerate(places.tolist()):
+                own = moved.pop(start + turn, hand[turn])
+                if place > start + turn:
+                    hand[turn] = moved.get(place, others[turn])
+                    moved[place] = own
+                else:
+                    hand[turn] = own
+            cards[list(moved)] = list(moved.values())
+            cards[start:stop] = hand
+            hands.append(cards[start:stop].copy())
+            self._dealt, uniforms = stop, uniforms[stop - start :]
+        return np.concatenate(hands)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        cards, dealt, wanted = self._opened()
+        cards, dealt, wanted = self._opened(self.open_share)
         chances = np.zeros(self.n)
         chances[cards[dealt:wanted]] = 1 / (wanted - dealt)
         return chances

@@ -14,6 +14,7 @@ from batchlab.samplers.draws.sumtree import SumTree
 from batchlab.validation import check_indices, check_losses
 
 _REPLAY = "Schaul et al. 2015, arXiv:1511.05952"
+_LARGEST = float(np.finfo(np.float32).max)
 _AT_ONCE = 2**13  # draws expected between two updates, at most
 
 
@@ -21,7 +22,8 @@ class FeedbackSampler(Sampler):
     """Base of the strategies that choose by the latest known loss of every sample.
 
     The first epoch shows every sample once, in random order, so that each has a loss of its own
-    before any is preferred. A sample whose loss was never reported counts as the hardest one.
+    before any is preferred. A sample whose loss was never reported counts as the hardest one. Losses
+    are kept as float32; one beyond its range counts as its largest number.
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> None:
@@ -63,7 +65,8 @@ class FeedbackSampler(Sampler):
             If the shapes differ, an index is out of range or a loss is not finite. Nothing changes.
         """
         checked, values = check_losses(indices, losses, self.n, type(self).__name__)
-        self._losses[checked] = values
+        # What float32 cannot hold counts as the largest number that it can.
+        self._losses[checked] = values.clip(-_LARGEST, _LARGEST)
         self._measured_at[checked] = self._draws
         self.losses_changed(checked)
 
@@ -92,7 +95,7 @@ class PrioritizedSampler(FeedbackSampler):
     p**alpha``, with replacement, and its loss is to be scaled by ``w_i = (n * P(i))**-beta``,
     divided by the largest of its batch: proportional prioritized replay (Schaul et al., 2015,
     arXiv:1511.05952). Every sample is seen once, in random order, before that begins; a sample
-    whose loss was never reported counts as much as the hardest one. A batch, or an update,
+    whose loss was never reported counts as much as the hardest one so far. A batch, or an update,
     costs O(batch * log n).
 
     Parameters
@@ -140,7 +143,7 @@ class PrioritizedSampler(FeedbackSampler):
         drop_last: bool = False,
     ) -> None:
         self._tree: SumTree | None = None  # built when first drawn from
-        self._hardest: float | None = None  # the loss that unreported samples have in the tree
+        self._hardest = 0.0  # the largest loss ever reported, which unreported samples have
         self._updated_at = 0  # in draws since the beginning
         super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
         self.alpha = alpha
@@ -150,19 +153,22 @@ class PrioritizedSampler(FeedbackSampler):
     def parameter_changed(self, name: str) -> None:
         super().parameter_changed(name)
         if name in {"alpha", "epsilon"}:
-            self._tree = self._hardest = None
+            self._tree = None
 
     def _priorities(self, losses: NDArray[np.float32]) -> NDArray[np.float64]:
         return (np.abs(losses.astype(np.float64)) + self.epsilon) ** self.alpha
 
     def _new_tree(self) -> SumTree:
-        hardest = self._hardest
-        if hardest is None:
-            hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
-        return SumTree(self._priorities(np.where(np.isnan(self._losses), hardest, self._losses)))
+        losses = np.where(np.isnan(self._losses), np.float32(self._hardest), self._losses)
+        return SumTree(self._priorities(losses))
 
     def losses_changed(self, indices: NDArray[np.int64]) -> None:
+        hardest = float(np.abs(self._losses[indices]).max())
+        rises, self._hardest = hardest > self._hardest, max(hardest, self._hardest)
         if self._tree is not None:
+            if rises:  # those that were never reported count as much
+                unknown = np.flatnonzero(np.isnan(self._losses))
+                self._tree.set(unknown, self._priorities(np.full(unknown.size, hardest)))
             self._tree.set(indices, self._priorities(self._losses[indices]))
         # As many draws as came between two updates are likely to come before the next one, and a
         # block of them costs little more than a batch.
@@ -174,8 +180,6 @@ class PrioritizedSampler(FeedbackSampler):
             return self.permuted(size)
         if self._tree is None:
             self._tree = self._new_tree()
-            if self._hardest is None:
-                self._hardest = float(np.nanmax(np.abs(self._losses), initial=0.0))
         return self._tree.find(self.uniforms(size))
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
@@ -200,7 +204,7 @@ class PrioritizedSampler(FeedbackSampler):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
-        self._tree, self._hardest = None, state["hardest"]
+        self._tree, self._hardest = None, float(state["hardest"])
 
 
 class RankSampler(FeedbackSampler):
@@ -256,26 +260,37 @@ class RankSampler(FeedbackSampler):
         self._ranking = np.arange(self.n)  # the hardest first
         self._ranked_at = -1  # in draws since the beginning
 
+    @property
+    def _resorts_at(self) -> float:
+        return self._ranked_at + self.resort * self.n
+
     def _present_ranking(self) -> NDArray[np.int64]:
-        if self.n <= self._ranked_at and self._draws < self._ranked_at + self.resort * self.n:
+        if self.n <= self._ranked_at and self._draws < self._resorts_at:
             return self._ranking
-        hardness = np.where(np.isnan(self._losses), np.inf, self._losses)
-        return np.argsort(-hardness, kind="stable")
+        return _hardest_first(self._losses)
 
     def draw(self, size: int) -> NDArray[np.int64]:
         if self._warming_up:
             return self.permuted(size)
         # The sum of a geometric series, solved for its number of terms.
-        steps = -np.log(self.pressure) / self.n
+        log_ratio = -np.log(self.pressure) / self.n
         uniforms = self.uniforms(size)
-        if steps == 0:
+        if log_ratio == 0:
             ranks = uniforms * self.n
         else:
-            ranks = np.log1p(uniforms * np.expm1(steps * self.n)) / steps
+            ranks = np.log1p(uniforms * np.expm1(log_ratio * self.n)) / log_ratio
         ranking = self._present_ranking()
         if ranking is not self._ranking:
             self._ranking, self._ranked_at = ranking, self._draws
         return ranking[np.minimum(ranks.astype(np.int64), self.n - 1)]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        if not self._warming_up and self.n <= self._ranked_at:  # as many as this ranking is for
+            starts = self._draws + size * np.arange(count)
+            count = max(int((starts < self._resorts_at).sum()), 1)
+        elif not self._warming_up:
+            count = 1
+        return self.draw(count * size).reshape(count, size)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -295,3 +310,17 @@ class RankSampler(FeedbackSampler):
         if not np.array_equal(np.sort(ranking), np.arange(self.n)):
             raise ValueError("its ranking does not name every sample once.")
         self._ranking, self._ranked_at = ranking, int(state["ranked_at"])
+
+
+def _hardest_first(losses: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The samples by falling loss, unreported ones first; of equals, the lower number first.
+
+    As a stable sort would give them, but made by sorting words: the loss above, the number below.
+    """
+    hardness = np.where(np.isnan(losses), np.float32(np.inf), losses) + np.float32(0)  # no -0.0
+    bits = (-hardness).view(np.uint32)
+    # Floats as whole numbers of the same order: of negative ones all bits turn, of others the first.
+    bits = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    words = bits.astype(np.uint64) << np.uint64(32) | np.arange(losses.size, dtype=np.uint64)
+    words.sort()
+    return (words & np.uint64(0xFFFFFFFF)).view(np.int64)

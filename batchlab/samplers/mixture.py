@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler, overridden
-from batchlab.samplers.ratios import RatioSampler, apportion
+from batchlab.samplers.draws.state import unchanged_on_error
+from batchlab.samplers.ratios import RatioSampler, apportion, apportion_all
 from batchlab.validation import check_losses
 
 
@@ -20,7 +21,8 @@ class MixtureSampler(RatioSampler):
     The indices are those of the sources laid end to end, in the order of the dict: with sources of
     100 and 50 samples, 0 … 99 are the first one's and 100 … 149 the second one's. That is what
     ``Loader.from_sources`` expects. A source that runs out starts its next epoch, with a new
-    permutation, while the others go on; ``statistics`` counts it.
+    permutation, while the others go on; ``statistics`` counts it. Each has random numbers of its
+    own, also where seeds are equal: which source it is counts as part of its seed.
 
     Parameters
     ----------
@@ -76,33 +78,52 @@ class MixtureSampler(RatioSampler):
                 f"{owner}: every source needs a sampler of its own, one is used twice."
             )
         self.samplers = dict(samplers)
+        total = sum(sampler.n for sampler in self.samplers.values())
+        if total > 2**62:
+            raise ValueError(
+                f"{owner}: samplers have {total} samples together, and at most 2**62 can be numbered."
+            )
         sizes = np.array([sampler.n for sampler in self.samplers.values()])
         self._offsets = np.cumsum(sizes) - sizes
-        super().__init__(int(sizes.sum()), batch_size, seed=seed, drop_last=drop_last)
+        super().__init__(total, batch_size, seed=seed, drop_last=drop_last)
         if ratios is None:
             ratios = dict(zip(self.samplers, (sizes / sizes.sum()).tolist()))
         self._declare_ratios(list(self.samplers), ratios)
         self.exact = exact
+        _branch_off(self)
 
     def members(self) -> tuple[Sampler, ...]:
         return tuple(self.samplers.values())
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        shares = self._shares()
+        return self._draw(1, size)[0]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        # Only of foreseen draws two small parts are the same as a large one.
+        steady = all(each.foreseen and not each._schedules for each in self.members())
+        return self._draw(count, size) if steady else super().draw_batches(count, size)
+
+    def _draw(self, count: int, size: int) -> NDArray[np.int64]:
+        shares, uniforms = self._shares(), self.uniforms(count * size)
         if self.exact:
-            counts, self._credit = apportion(size, shares, self._credit)
-            sources = np.repeat(np.arange(shares.size), counts)[np.argsort(self.uniforms(size))]
+            counts, credit = apportion_all(count, size, shares, self._credit)
+            in_order = np.repeat(np.tile(np.arange(shares.size), count), counts.reshape(-1))
+            order = np.argsort(uniforms.reshape(count, size), axis=1)
+            sources = np.take_along_axis(in_order.reshape(count, size), order, axis=1).reshape(-1)
+            wanted = counts.sum(axis=0)
         else:
             ends = np.cumsum(shares)
-            sources = np.searchsorted(ends / ends[-1], self.uniforms(size), side="right")
-            counts = np.bincount(sources, minlength=shares.size)
-        parts = [
-            sampler.take(count) + offset
-            for sampler, offset, count in zip(self.members(), self._offsets, counts.tolist())
-        ]
-        batch = np.empty(size, np.int64)
-        batch[np.argsort(sources, kind="stable")] = np.concatenate(parts)
-        return batch
+            sources = np.searchsorted(ends / ends[-1], uniforms, side="right")
+            wanted, credit = np.bincount(sources, minlength=shares.size), self._credit
+        with unchanged_on_error(self):
+            parts = [
+                sampler.take(each) + offset
+                for sampler, offset, each in zip(self.members(), self._offsets, wanted.tolist())
+            ]
+        self._credit = credit
+        batches = np.empty(count * size, np.int64)
+        batches[np.argsort(sources, kind="stable")] = np.concatenate(parts)
+        return batches.reshape(count, size)
 
     def _routed(self, indices: NDArray[np.int64]) -> list[tuple[Sampler, NDArray[np.int64]]]:
         """Every source and which of the `indices` are its own, as places in the batch."""
@@ -173,3 +194,10 @@ class MixtureSampler(RatioSampler):
             )
         for name, sampler in self.samplers.items():
             sampler.load_state_dict(state["samplers"][name])
+
+
+def _branch_off(sampler: Sampler, branch: tuple[int, ...] = ()) -> None:
+    """Give all that `sampler` draws from random numbers of their own."""
+    sampler._branch = branch
+    for number, member in enumerate(sampler.members(), start=1):
+        _branch_off(member, (*branch, number))

@@ -31,6 +31,7 @@ class RatioParameter(Parameter):
             )
             shares_left = dict(zip(others, shares.tolist()))
         vars(instance).update(shares_left)
+        instance.parameter_changed("ratios")
 
 
 class RatioSampler(Sampler):
@@ -40,6 +41,7 @@ class RatioSampler(Sampler):
     """
 
     own_parameters: Mapping[str, Parameter] = MappingProxyType({})
+    _present_shares: NDArray[np.float64] | None = None
 
     def _declare_ratios(self, names: list[Any], ratios: Mapping[Any, float]) -> None:
         self._names = names
@@ -76,8 +78,15 @@ class RatioSampler(Sampler):
         self._schedules = {k: v for k, v in self._schedules.items() if k not in self.own_parameters}
         self.parameter_changed("ratios")
 
+    def parameter_changed(self, name: str) -> None:
+        super().parameter_changed(name)
+        self._present_shares = None
+
     def _shares(self) -> NDArray[np.float64]:
-        return np.array(list(self.ratios.values()))
+        """The shares, float64 (groups,); not to be written into."""
+        if self._present_shares is None:
+            self._present_shares = np.array(list(self.ratios.values()))
+        return self._present_shares
 
     def extra_state(self) -> dict[str, Any]:
         return {"credit": self._credit.tolist()}
@@ -120,14 +129,34 @@ def apportion(
     [1 2 1]
     [1 1 2]
     """
+    counts, credit = apportion_all(1, size, shares, credit)
+    return counts[0], credit
+
+
+def apportion_all(
+    batches: int, size: int, shares: NDArray[np.float64], credit: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """:func:`apportion` for several batches, one after the other; counts of (batches, groups)."""
     rounding = 1e-9  # 0.29 * 100 is a little less than 29
     quota = size * shares
-    counts = np.floor(quota + rounding).astype(np.int64)
-    credit = credit + quota - counts
-    places = size - int(counts.sum())
-    if places > 0:
-        # Never two of them to one group, and none where the quota is whole.
-        order = np.lexsort((-credit, counts + rounding >= quota - rounding))
-        counts[order[:places]] += 1
-        credit[order[:places]] -= 1
+    whole_part = np.floor(quota + rounding).astype(np.int64)
+    counts = np.tile(whole_part, (batches, 1))
+    places = size - int(whole_part.sum())
+    # Never two of the places to one group, and none where the quota is whole.
+    open_ = np.flatnonzero(whole_part + rounding < quota - rounding)
+    if open_.size < places:  # by rounding
+        open_ = np.arange(shares.size)
+    chosen = []
+    for row in range(batches):
+        credit = credit + quota - whole_part
+        if places > 0:
+            owed = credit[open_]
+            gets = owed >= np.partition(owed, -places)[-places]
+            if np.count_nonzero(gets) > places:  # of equals, the first
+                gets = np.argsort(-owed, kind="stable")[:places]
+            groups = open_[gets]
+            credit[groups] -= 1
+            chosen.append(groups + row * shares.size)
+    if chosen:
+        counts.reshape(-1)[np.concatenate(chosen)] += 1
     return counts, credit

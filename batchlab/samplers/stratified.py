@@ -13,10 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.decks import Decks
-from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.permutation import KeyedPermutation, shuffled
 from batchlab.samplers.draws.state import check_fingerprint, fingerprint
-from batchlab.samplers.ratios import RatioSampler, apportion
+from batchlab.samplers.ratios import RatioSampler, apportion, apportion_all
 from batchlab.validation import check_labels, check_whole
+
+_AT_ONCE = 2**18  # batches times classes, at most
+# Among more classes, some are found one by one, so that a batch costs O(batch).
+_SHUFFLED_UP_TO = 2**12
 
 
 class _DeckState:
@@ -93,12 +97,19 @@ class StratifiedSampler(_DeckState, RatioSampler):
         self._declare_ratios(names, ratios)
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        counts, self._credit = apportion(size, self._shares(), self._credit)
-        hands = [
-            self._decks.deal(int(group), int(counts[group]), self.seed)
-            for group in np.flatnonzero(counts)
-        ]
-        return np.concatenate(hands)[np.argsort(self.uniforms(size))]
+        return self._deal(1, size)[0]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        return self._deal(count, size)
+
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
+        count = max(min(count, _AT_ONCE // self.classes.size), 1)
+        counts, self._credit = apportion_all(count, size, self._shares(), self._credit)
+        _, groups = counts.nonzero()
+        groups = np.repeat(groups, counts[counts > 0])
+        hands = self._decks.deal(groups, self._entropy).reshape(count, size)
+        order = np.argsort(self.uniforms(count * size).reshape(count, size), axis=1)
+        return np.take_along_axis(hands, order, axis=1)
 
     def epoch_started(self) -> None:
         if np.allclose(self._shares() * self.n, self._decks.counts, atol=1e-6):
@@ -110,7 +121,7 @@ class StratifiedSampler(_DeckState, RatioSampler):
     def probabilities(self) -> NDArray[np.float64]:
         size = self._next_size() or self.batch_size
         counts, _ = apportion(size, self._shares(), self._credit)
-        return self._decks.chances(counts.astype(float), self.seed)
+        return self._decks.chances(counts.astype(float), self._entropy)
 
 
 class MPerClassSampler(_DeckState, Sampler):
@@ -182,14 +193,25 @@ class MPerClassSampler(_DeckState, Sampler):
             )
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        decks, m = self._decks, self.m
-        wanted = -(-size // m)
-        groups = shuffled(decks.counts.size, self.generator(self._drawn))[:wanted]
-        decks.new_round(
-            groups[decks.counts[groups] - decks.dealt[groups] % decks.counts[groups] < m]
-        )
-        hands = [decks.deal(int(group), m, self.seed) for group in groups]
-        return np.concatenate(hands)[:size]
+        return self._deal(1, size)[0]
+
+    def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        return self._deal(count, size)
+
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
+        wanted = -(-size // self.m)
+        starts = range(self.position, self.position + count * size, size)
+        groups = np.concatenate([self._some_classes(wanted, start) for start in starts])
+        hands = self._decks.deal_hands(groups, self.m, self._entropy)
+        return hands.reshape(count, -1)[:, :size]
+
+    def _some_classes(self, wanted: int, start: int) -> NDArray[np.int64]:
+        """The classes of the batch that begins at `start`, int64 (wanted,), all different."""
+        generator, classes = self.generator(start), self.classes.size
+        if classes > _SHUFFLED_UP_TO:
+            keys = generator.bit_generator.random_raw(8)
+            return KeyedPermutation(classes, keys)(np.arange(wanted))
+        return shuffled(classes, generator)[:wanted]
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -197,4 +219,4 @@ class MPerClassSampler(_DeckState, Sampler):
         decks.dealt = decks.dealt.copy()
         short = decks.counts - decks.dealt % decks.counts < self.m
         decks.new_round(np.flatnonzero(short))
-        return decks.chances(np.full(decks.counts.size, float(self.m)), self.seed)
+        return decks.chances(np.full(decks.counts.size, float(self.m)), self._entropy)

@@ -165,10 +165,9 @@ class WeightedSampler(Sampler):
             weights = self._open_weights()
             # Fresh keys after a change: of those that are left, the old ones are no longer random.
             keys = self.generator(self._ordered_from).standard_exponential(self.n)
-            with np.errstate(divide="ignore", over="ignore"):
-                keys /= weights / weights.max()
-            # A weight too small for its key to be finite comes last, but before those of weight 0.
-            keys[(weights > 0) & np.isinf(keys)] = np.finfo(float).max
+            # In logarithms, which hold any two weights apart: 1e300 and 1e-300, too.
+            with np.errstate(divide="ignore"):
+                keys = np.log(keys) - np.log(weights)
             self._keyed_order = key, np.argsort(keys)[: np.count_nonzero(weights)]
         return self._keyed_order[1]
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from batchlab.parameters import Parameter, parameters_of
 from batchlab.samplers.base import Sampler
+from batchlab.samplers.draws.built import Built
 
 
-class Wrapper:
+class Wrapper(Built):
     """Base of what stands around a sampler: whatever is not done here, the one inside does.
 
     Settings, feedback, importance weights, ``listens``, ``weighs``, position and state are those of

@@ -44,6 +44,13 @@ def _dense() -> keras.Model:
     return keras.Sequential([keras.Input((4,)), regularised, layers.Dense(3, "softmax")])
 
 
+def _tanh() -> keras.Model:
+    """Hands a NaN on in every case: on some processors relu turns it into 0."""
+    return keras.Sequential(
+        [keras.Input((4,)), layers.Dense(6, "tanh"), layers.Dense(3, "softmax")]
+    )
+
+
 def _conv() -> keras.Model:
     return keras.Sequential(
         [
@@ -83,6 +90,7 @@ def _two_outputs() -> keras.Model:
 
 _BUILDERS = {
     "dense": _dense,
+    "tanh": _tanh,
     "conv": _conv,
     "gru": _gru,
     "two_inputs": _two_inputs,

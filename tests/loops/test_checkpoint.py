@@ -12,7 +12,6 @@ import tempfile
 import time
 import tracemalloc
 import zipfile
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from batchlab import History, RandomSampler, resume, save, train
 from batchlab.backend import keras
 from batchlab.loops import checkpoint
+from tests.disk import full_disk
 from tests.loops.models import FeedbackSampler, N, assert_same_weights, loader, model
 
 OPTIONS = {"verbose": 0, "jit_compile": False}
@@ -419,18 +419,6 @@ def test_a_static_sampler_that_is_drawn_ahead_of_resumes_in_mid_epoch(tmp_path, 
     assert_same_weights(net, whole)
 
 
-@contextmanager
-def full_disk(size):
-    """A real OSError from the system when a file grows beyond `size` bytes."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("size", [0, 100, 5000])
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(saved, trained, size):
     before = contents(saved)
@@ -516,3 +504,12 @@ def test_weights_that_numpy_has_no_name_for(tmp_path):
     again, source = build()
     resume(tmp_path, again, source)
     assert_same_weights(again, net)
+
+
+def test_a_missing_file_of_the_data_is_no_missing_checkpoint(saved, monkeypatch):
+    def gather(model, loader):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "x.npy")
+
+    monkeypatch.setattr(checkpoint, "build", gather)
+    with pytest.raises(FileNotFoundError, match="x.npy"):
+        resume(saved, *make("dense"))

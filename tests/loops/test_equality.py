@@ -68,3 +68,9 @@ def test_steps_per_call_do_not_change_one_bit_with_xla():
     for one, two, many in zip(*ends):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, many)
+
+
+def test_fit_baseline_takes_rows_as_lists():
+    x, y = data("dense")
+    history = fit_baseline(model("dense"), x.tolist(), y.tolist(), batch_size=7)
+    assert history.steps == 4

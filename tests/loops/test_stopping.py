@@ -26,10 +26,10 @@ def spoilt(sampler=None):
 
 def test_a_nan_is_named_by_step_and_sample_and_good_weights_come_back():
     source, batches, bad = spoilt()
-    net = model("dense", "adam")
+    net = model("tanh", "adam")
     with pytest.raises(FloatingPointError, match=rf"nan at step 4, for samples \[{bad}\]"):
         train(net, source, verbose=0, jit_compile=False, restore_on_nan=True)
-    good = model("dense", "adam")
+    good = model("tanh", "adam")
     x, y = data("dense")
     train(good, Loader(x, y, sampler=batches[:4]), verbose=0, jit_compile=False)
     assert_same_weights(net, good)
@@ -39,7 +39,7 @@ def test_a_nan_is_named_by_step_and_sample_and_good_weights_come_back():
 
 
 def test_without_restoring_the_message_says_so():
-    net = model("dense")
+    net = model("tanh")
     with pytest.raises(FloatingPointError, match="The weights are spoilt"):
         train(net, spoilt()[0], verbose=0, jit_compile=False)
     assert net.history.steps == 4
@@ -48,7 +48,7 @@ def test_without_restoring_the_message_says_so():
 def test_a_sampler_never_hears_of_a_nan():
     sampler = FeedbackSampler(N, 4)
     with pytest.raises(FloatingPointError):
-        train(model("dense"), spoilt(sampler)[0], verbose=0, jit_compile=False)
+        train(model("tanh"), spoilt(sampler)[0], verbose=0, jit_compile=False)
     assert np.isfinite(sampler.losses).all()
 
 

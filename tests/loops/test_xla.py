@@ -48,6 +48,16 @@ def test_layers_that_stay_in_the_graph_on_a_cpu(layer):
     assert not use_xla(net)
 
 
+@pytest.mark.parametrize(("rate", "xla"), [(0.0, True), (0.1, False)])
+def test_a_dropout_counts_only_if_it_draws(rate, xla):
+    inputs = keras.Input((3, 4))
+    attended = layers.MultiHeadAttention(2, 2, dropout=rate)(inputs, inputs)
+    outputs = layers.Dense(3, "softmax")(layers.Flatten()(layers.Dropout(0.0)(attended)))
+    net = keras.Model(inputs, outputs)
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    assert use_xla(net) == xla
+
+
 def test_an_operation_that_xla_lacks_is_named_and_the_graph_takes_over():
     def metric(y, y_pred):
         mean = tf.numpy_function(lambda values: np.float32(values.mean()), [y_pred], tf.float32)

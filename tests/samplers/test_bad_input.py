@@ -86,6 +86,11 @@ BUILD = [
     ),
     (lambda: RankSampler(3, 1, pressure=0.5), ValueError, "pressure must be 1 or more"),
     (lambda: MixtureSampler({}), TypeError, "samplers must be a dict"),
+    (
+        lambda: MixtureSampler({name: RandomSampler(2**62, 1) for name in "abc"}, batch_size=1),
+        ValueError,
+        "samplers have 13835058055282163712 samples together",
+    ),
     (lambda: MixtureSampler({"a": [0, 1]}), TypeError, "'a': list"),
     (lambda: MixtureSampler({"a": ONE, "b": ONE}), ValueError, "used twice"),
     (lambda: MixtureSampler({"a": ONE}, {"b": 1.0}, 2), ValueError, "ratios name 'b'"),

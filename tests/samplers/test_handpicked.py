@@ -346,7 +346,7 @@ class Silent(RandomSampler):
         ("pin", [-1], IndexError, r"pin\[0\] is -1"),
         ("next", [0.5], TypeError, "next must hold whole numbers, got dtype float64"),
         ("next", np.ones(N, bool), TypeError, r"Pass np.flatnonzero\(next\)"),
-        ("exclude", {3, 5}, TypeError, "exclude must hold numbers of samples"),
+        ("exclude", {3, 5}, TypeError, "exclude must be an array or a list"),
         ("exclude", 3, ValueError, "exclude must hold numbers of samples, got shape"),
         ("exclude", range(N), ValueError, "exclude leaves no sample that could come: 60 of 60"),
         ("boost", np.zeros(N), ValueError, "boost leaves no sample"),

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 
 from batchlab.samplers import (
+    CurriculumSampler,
     MixtureSampler,
+    MPerClassSampler,
     PrioritizedSampler,
     RandomSampler,
+    RankSampler,
     Sampler,
     Schedule,
     ShardedSampler,
+    StratifiedSampler,
     WeightedSampler,
     parameters_of,
 )
+from batchlab.samplers.wrapper import Wrapper
 from tests.samplers.strategies import LABELS, STRATEGIES, N, lists, losses_of
 
 EVERY = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
@@ -189,6 +194,65 @@ def test_batches_drawn_ahead_are_those_that_come_one_by_one(make, most):
         assert next(expected, None) is None
 
 
+def of_many_classes(make):
+    classes = np.random.default_rng(0).integers(0, 300, 900)
+    return make(np.concatenate([classes, np.arange(300), np.arange(300)]))
+
+
+LARGER = {  # several rounds of a deck, openings and sortings fall into one block of batches
+    "stratified": lambda: StratifiedSampler(LABELS, 8),
+    "stratified, many classes": lambda: of_many_classes(lambda y: StratifiedSampler(y, 32)),
+    "m per class": lambda: of_many_classes(lambda y: MPerClassSampler(y, 2, 32)),
+    "m per class, short rounds": lambda: MPerClassSampler(np.arange(N) % 3, 7, 14),
+    "curriculum": lambda: CurriculumSampler(np.arange(500.0), 20, "step", pacing_epochs=1),
+    "rank": lambda: RankSampler(500, 20, resort=0.13),
+    "mixture": lambda: MixtureSampler(
+        {"a": RandomSampler(30, 1), "b": WeightedSampler(np.arange(90.0), 1, False)}, batch_size=11
+    ),
+    "mixture expected": lambda: MixtureSampler(
+        {"a": RandomSampler(30, 1), "b": PrioritizedSampler(90, 1)}, batch_size=11, exact=False
+    ),
+}
+
+
+@pytest.mark.parametrize("make", LARGER.values(), ids=LARGER)
+def test_blocks_of_batches_are_those_that_come_one_by_one(make):
+    together, one_by_one = make(), make()
+    blocks = []
+    for epoch in range(3):
+        expected = iter(one_by_one)
+        for first in together:
+            blocks.append(together.batches_ahead(1 + 5 * epoch))
+            rows = [next(expected) for _ in range(1 + len(blocks[-1]))]
+            np.testing.assert_array_equal([first, *blocks[-1]], rows)
+            assert together.state_dict() == one_by_one.state_dict()
+            for sampler in (together, one_by_one):
+                sampler.update(np.concatenate(rows), losses_of(np.concatenate(rows), epoch))
+        if epoch == 1:
+            together.batch_size = one_by_one.batch_size = one_by_one.batch_size // 2
+    assert max(map(len, blocks)) > 1
+
+
+def test_a_source_that_fails_loses_nothing():
+    def mixed(second):
+        return MixtureSampler({"a": RandomSampler(40, 1), "b": second}, batch_size=8)
+
+    class FailsOnce(RandomSampler):
+        failed = False
+
+        def draw(self, size):
+            if self.position > 8 and not self.failed:
+                type(self).failed = True
+                raise OSError("no answer")
+            return super().draw(size)
+
+    sampler, came = mixed(FailsOnce(20, 1)), []
+    with pytest.raises(OSError, match="no answer"):
+        came.extend(batch.tolist() for batch in sampler)
+    sampler.continue_epoch()
+    assert came + lists(sampler) == lists(mixed(RandomSampler(20, 1)))
+
+
 @pytest.mark.parametrize("name", ["sequential", "random", "weighted", "class-balanced"])
 def test_foreseen_draws_are_made_ahead(name):
     sampler = STRATEGIES[name](batch_size=6)
@@ -236,6 +300,43 @@ def test_a_subclass_that_draws_otherwise_is_not_asked_for_more():
         assert [batch.tolist()] == expected[:1]
         expected = expected[1:]
         assert together.batches_ahead(3).size == 0
+
+
+@EVERY
+def test_a_subclass_may_draw_what_its_base_draws(make):
+    sampler = make(batch_size=6)
+    inside = sampler.sampler if isinstance(sampler, Wrapper) else sampler
+    inside.__class__ = type(
+        type(inside).__name__,
+        (type(inside),),
+        {"draw": lambda self, size: super(type(self), self).draw(size)},
+    )
+    expected = make(batch_size=6)
+    for _ in range(2):
+        came = []
+        for batch in sampler:
+            came.append(batch.tolist())
+            assert sampler.batches_ahead(3).size == 0
+        assert came == lists(expected)
+
+
+def test_what_is_drawn_at_once_is_limited_after_an_epoch_that_was_left():
+    sizes = []
+
+    class Recorded(PrioritizedSampler):
+        foreseen = True
+
+        def draw(self, size):
+            sizes.append(size)
+            return super().draw(size)
+
+    sampler = Recorded(10**6, 32)
+    for _ in range(3):
+        batch = next(iter(sampler))  # and the rest of the epoch is left
+        sampler.update(batch, losses_of(batch))
+        sampler.continue_epoch()
+        next(iter(sampler))
+    assert max(sizes) <= 2**13
 
 
 def test_an_iterator_that_was_left_gives_nothing_ahead_of_its_successor():

@@ -147,6 +147,13 @@ def test_extreme_weights_do_not_overflow_or_leak():
     ]
 
 
+def test_tiny_weights_without_replacement_come_in_random_order():
+    weights = [1e300, 1e-300, 1e-300, 1e-300]
+    orders = [indices(WeightedSampler(weights, 4, False, seed=seed)) for seed in range(600)]
+    assert all(order[0] == 0 for order in orders)
+    assert agrees(np.array(orders)[:, 1], np.array([0, 1, 1, 1]))
+
+
 def test_inclusion_without_replacement_is_not_proportional():
     p = np.array([10, 4, 3, 2, 1]) / 20
     exact = p + p * ((p / (1 - p)).sum() - p / (1 - p))
@@ -259,6 +266,20 @@ def test_m_per_class_counts_are_exact(batch_size, m, sizes, n_classes):
         assert (held > 0).sum() == batch.size // m
         assert np.unique(batch).size == batch.size
         assert (labels[batch].reshape(-1, m) == labels[batch][::m, None]).all()
+
+
+def test_many_classes_cost_no_more_than_those_of_the_batch():
+    sampler = MPerClassSampler(np.repeat(np.arange(200_000), 2), 2, 8)
+    batch = next(iter(sampler))
+    tracemalloc.start()
+    batches = np.stack([batch, *sampler.batches_ahead(20)]) // 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000
+    assert all(np.unique(row).size == 4 for row in batches)
+    chances = sampler.probabilities
+    assert chances.sum() == pytest.approx(1)
+    assert np.unique(chances.round(12)).size == 1  # whole decks of two, or one that is dealt
 
 
 def test_m_per_class_draws_classes_alike():
@@ -375,6 +396,29 @@ def test_unreported_samples_count_as_the_hardest():
         assert sampler.probabilities[9] == sampler.probabilities.max()
 
 
+def test_unreported_samples_follow_the_hardest_that_is_reported_later():
+    sampler = PrioritizedSampler(1000, 10, alpha=1.0)
+    list(sampler)
+    sampler.update(np.arange(500), np.ones(500))
+    next(iter(sampler))
+    sampler.update([3, 4], [7.0, -5.0])
+    chances = sampler.probabilities
+    assert chances[999] == chances[3] == chances.max() > chances[4]
+    again = PrioritizedSampler(1000, 10, alpha=1.0)
+    again.load_state_dict(sampler.state_dict())
+    np.testing.assert_array_equal(again.probabilities, chances)
+
+
+@pytest.mark.parametrize("cls", [PrioritizedSampler, RankSampler])
+def test_a_loss_beyond_float32_is_the_largest(cls):
+    sampler = cls(10, 5)
+    list(sampler)
+    sampler.update(np.arange(10), [1e39, -1e300, *np.ones(8)])
+    assert np.isfinite(sampler.losses).all()
+    assert np.isfinite(sampler.probabilities).all()
+    assert sampler.probabilities.argmax() == 0
+
+
 def test_staleness_is_reported():
     sampler = PrioritizedSampler(10, 5)
     for number, batch in enumerate(sampler):
@@ -435,6 +479,17 @@ def test_a_mixture_holds_its_shares_exactly_and_restarts_a_short_source():
     assert all(sorted(each) == list(range(40, 50)) for each in rounds)
     assert len({tuple(each) for each in rounds}) == 3  # a new permutation every time
     assert sampler.statistics["restarts"] == {"old": 0, "new": 3}
+
+
+def test_sources_of_one_seed_draw_different_numbers():
+    twins = {name: RandomSampler(1000, 1, replacement=True) for name in "ab"}
+    nested = MixtureSampler({"c": RandomSampler(1000, 1, replacement=True)}, batch_size=1)
+    sampler = MixtureSampler({**twins, "nested": nested}, batch_size=300)
+    drawn = np.concatenate(list(sampler))
+    own = [drawn[(drawn >= start) & (drawn < start + 1000)] - start for start in (0, 1000, 2000)]
+    correlations = np.corrcoef([part[:990] for part in own])[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 0.1
+    assert twins["a"].seed == twins["b"].seed == 0
 
 
 def test_one_ratio_moves_and_the_others_make_room():
@@ -536,7 +591,7 @@ def test_a_shard_sets_what_belongs_to_the_sampler_inside():
     assert next(iter(curriculum)).min() >= 90
     curriculum.custom_pacing = lambda epochs: 0.5
     assert curriculum.sampler.open_share == 0.5
-    assert set(vars(curriculum)) == {"num_shards", "shard", "sampler"}
+    assert set(vars(curriculum)) == {"built_with", "num_shards", "shard", "sampler"}
     curriculum.note = "mine"
     assert not hasattr(curriculum.sampler, "note")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.stream import generator_of
+
+Indices = NDArray[np.int64]
 
 
 class Decks:
@@ -24,39 +29,68 @@ class Decks:
         Cards dealt from every deck since the beginning, over all rounds.
     """
 
-    def __init__(self, codes: NDArray[np.int64]) -> None:
+    def __init__(self, codes: Indices) -> None:
         self.codes = codes
         self.counts = np.bincount(codes)
         self.dealt = np.zeros(self.counts.size, np.int64)
-        self._members = np.split(np.argsort(codes, kind="stable"), np.cumsum(self.counts)[:-1])
-        self._shuffled: dict[int, tuple[tuple[int, int], NDArray[np.int64]]] = {}
+        self._starts = np.cumsum(self.counts) - self.counts
+        self._members = np.argsort(codes, kind="stable")  # group after group
+        self._seed: Any = None
 
-    def _deck(self, group: int, round_: int, seed: int) -> NDArray[np.int64]:
-        key = (seed, round_)
-        if group not in self._shuffled or self._shuffled[group][0] != key:
-            sequence = np.random.SeedSequence(seed, spawn_key=(0, group, round_))
-            generator = np.random.Generator(np.random.PCG64(sequence))
-            members = self._members[group]
-            self._shuffled[group] = key, members[shuffled(members.size, generator)]
-        return self._shuffled[group][1]
+    def _cards(self, groups: Indices, numbers: Indices, seed: tuple[int, ...]) -> Indices:
+        """The cards `numbers`, counted over all rounds, of the decks `groups`, all of shape (k,)."""
+        if seed != self._seed:
+            # What is kept: the decks end to end, each in the order of one round, and which round.
+            self._seed, self._laid = seed, self._members.copy()
+            self._round = np.full(self.counts.size, -1)
+        rounds, places = np.divmod(numbers, self.counts[groups])
+        places += self._starts[groups]
+        cards = self._laid[places]
+        waiting = np.flatnonzero(self._round[groups] != rounds)
+        while waiting.size:  # one turn for each round that begins
+            decks, first = np.unique(groups[waiting], return_index=True)
+            for group, round_ in zip(decks.tolist(), rounds[waiting[first]].tolist()):
+                self._shuffle(group, round_)
+            cards[waiting] = self._laid[places[waiting]]
+            waiting = waiting[self._round[groups[waiting]] != rounds[waiting]]
+        return cards
 
-    def deal(self, group: int, size: int, seed: int) -> NDArray[np.int64]:
-        """The next `size` cards of a deck, int64 (size,)."""
-        hands = []
-        while size > 0:
-            round_, place = divmod(int(self.dealt[group]), int(self.counts[group]))
-            hand = self._deck(group, round_, seed)[place : place + size]
-            self.dealt[group] += hand.size
-            size -= hand.size
-            hands.append(hand)
-        return np.concatenate(hands) if hands else np.empty(0, np.int64)
+    def _shuffle(self, group: int, round_: int) -> None:
+        start, count = int(self._starts[group]), int(self.counts[group])
+        order = shuffled(count, generator_of(self._seed, 0, group, round_))
+        self._laid[start : start + count] = self._members[start + order]
+        self._round[group] = round_
 
-    def new_round(self, groups: NDArray[np.int64]) -> None:
+    def deal(self, groups: Indices, seed: tuple[int, ...]) -> Indices:
+        """The next card of each of the decks `groups`, which may name one many times; (k,)."""
+        numbers = self.dealt[groups] + _earlier(groups)
+        self.dealt[groups] = numbers + 1
+        return self._cards(groups, numbers, seed)
+
+    def deal_hands(self, groups: Indices, size: int, seed: tuple[int, ...]) -> Indices:
+        """From each of the decks `groups`, (k,), the next `size` cards of one round; (k, size).
+
+        Where a round has fewer left, they are put away.
+        """
+        counts, hands = self.counts[groups], _earlier(groups)
+        rounds, places = np.divmod(self.dealt[groups], counts)
+        left, each = (counts - places) // size, counts // size  # hands of this round, of any other
+        later = hands - left
+        numbers = np.where(
+            later < 0,
+            self.dealt[groups] + hands * size,
+            (rounds + 1 + later // each) * counts + later % each * size,
+        )
+        self.dealt[groups] = numbers + size
+        cards = (numbers[:, np.newaxis] + np.arange(size)).reshape(-1)
+        return self._cards(np.repeat(groups, size), cards, seed).reshape(-1, size)
+
+    def new_round(self, groups: Indices) -> None:
         """Put what is left of these decks away, so that the next card is from a new shuffle."""
         counts = self.counts[groups]
         self.dealt[groups] = -(-self.dealt[groups] // counts) * counts
 
-    def chances(self, wanted: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    def chances(self, wanted: NDArray[np.float64], seed: tuple[int, ...]) -> NDArray[np.float64]:
         """Chance of every sample, float64 (n,), to be any one of the next `wanted` cards.
 
         Parameters
@@ -64,12 +98,27 @@ class Decks:
         wanted : ndarray of float64, shape (groups,)
             How many cards each deck is about to deal; the one in question is any of them.
         """
-        left = self.counts - self.dealt % self.counts
+        places = self.dealt % self.counts
+        left = self.counts - places
         from_present = np.minimum(wanted, left) / np.maximum(wanted, 1)
         here = wanted / wanted.sum()
         chances = (here * (1 - from_present) / self.counts)[self.codes]
-        present = here * from_present / left
-        for group in np.flatnonzero(present):
-            round_, place = divmod(int(self.dealt[group]), int(self.counts[group]))
-            chances[self._deck(int(group), round_, seed)[place:]] += present[group]
+        # A deck that is whole need not be shuffled: its samples are alike.
+        begun = np.flatnonzero((places > 0) & (wanted > 0))
+        self._cards(begun, self.dealt[begun], seed)
+        groups = self.codes[self._laid]
+        open_ = np.arange(groups.size) - self._starts[groups] >= places[groups]
+        chances[self._laid[open_]] += (here * from_present / left)[groups[open_]]
         return chances
+
+
+def _earlier(groups: Indices) -> Indices:
+    """How often each entry stands before it in `groups`, of the same shape (k,)."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    earlier = np.empty_like(order)
+    earlier[order] = np.arange(order.size) - np.repeat(
+        starts, np.diff(np.append(starts, order.size))
+    )
+    return earlier

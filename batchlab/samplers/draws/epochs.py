@@ -21,6 +21,7 @@ class Epochs(abc.ABC):
 
     batch_size: int | Parameter
     drop_last: bool | Parameter
+    seed: int | Parameter
     foreseen: bool
 
     _epoch = 0
@@ -30,6 +31,7 @@ class Epochs(abc.ABC):
     _ahead = _NONE  # drawn already, not handed out yet
     _block = 0  # how many were drawn at once the last time
     _schedules: Mapping[str, Schedule] = MappingProxyType({})
+    _branch: tuple[int, ...] = ()  # which source of a mixture this is
 
     @abc.abstractmethod
     def draw(self, size: int) -> ArrayLike: ...
@@ -65,6 +67,11 @@ class Epochs(abc.ABC):
         """How many epochs have been drawn, fractions included: the clock of schedules."""
         return self._epoch + self._drawn / self.samples_per_epoch if self._drawn else self._epoch
 
+    @property
+    def _entropy(self) -> tuple[int, ...]:
+        """What all random numbers come from: the seed, and for a source which one it is."""
+        return (self.seed, *self._branch)
+
     def __len__(self) -> int:
         """Batches per epoch with the present settings."""
         whole, rest = divmod(self.samples_per_epoch, self.batch_size)
@@ -90,8 +97,10 @@ class Epochs(abc.ABC):
         self._goes_on, self._turn = True, None
 
     def _start_epoch(self) -> None:
+        if self._ahead.size:  # an epoch that was left: so many at once were too many
+            self.forget_ahead()
         self._epoch += 1
-        self._drawn, self._goes_on, self._ahead = 0, True, _NONE
+        self._drawn, self._goes_on = 0, True
         self.epoch_started()
 
     def _batches(self, turn: object) -> Iterator[NDArray[np.int64]]:

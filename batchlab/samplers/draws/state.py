@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,15 +73,28 @@ def state_of(sampler: Sampler) -> dict[str, Any]:
 
 def restore(sampler: Sampler, state: dict[str, Any]) -> None:
     """Put `sampler`, and those it draws from, where `state_of` was called; or leave all as it is."""
+    try:
+        with unchanged_on_error(sampler):
+            _take(sampler, state)
+    except Exception as error:
+        reason = f"it has no {error}." if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{type(sampler).__name__}: cannot load this state: {reason}") from error
+
+
+@contextmanager
+def unchanged_on_error(sampler: Sampler) -> Iterator[None]:
+    """Put `sampler`, and those it draws from, back as they were if something fails.
+
+    Arrays that were written into stay so: assign new ones.
+    """
     before = [(each, dict(vars(each))) for each in _family(sampler)]
     try:
-        _take(sampler, state)
-    except Exception as error:
+        yield
+    except BaseException:
         for each, attributes in before:
             vars(each).clear()
             vars(each).update(attributes)
-        reason = f"it has no {error}." if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{type(sampler).__name__}: cannot load this state: {reason}") from error
+        raise
 
 
 def _family(sampler: Sampler) -> list[Sampler]:

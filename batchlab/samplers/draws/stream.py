@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.samplers.draws.permutation import KeyedPermutation, shuffled
 
 
-def generator_of(seed: int, *key: int) -> np.random.Generator:
+def generator_of(seed: Sequence[int], *key: int) -> np.random.Generator:
     """A new generator: the same for the same seed and `key`, such as the epoch."""
     # spawn_key, not seed + epoch: with a sum, seed 0 in epoch 1 would repeat seed 1 in epoch 0.
     sequence = np.random.SeedSequence(seed, spawn_key=key)
@@ -28,10 +31,10 @@ class Stream:
 
     def __init__(self, n: int) -> None:
         self.n = n
-        self._running: tuple[tuple[int, int, int], np.random.Generator] | None = None
-        self._order: tuple[tuple[int, int], NDArray[np.int64]] | None = None
+        self._running: tuple[tuple[Any, int, int], np.random.Generator] | None = None
+        self._order: tuple[tuple[Any, int], NDArray[np.int64]] | None = None
 
-    def at(self, seed: int, epoch: int, place: int, size: int) -> np.random.Generator:
+    def at(self, seed: tuple[int, ...], epoch: int, place: int, size: int) -> np.random.Generator:
         """The epoch's generator, at `place`; it is about to give `size` words."""
         if self._running is not None and self._running[0] == (seed, epoch, place):
             generator = self._running[1]
@@ -42,7 +45,7 @@ class Stream:
         return generator
 
     def order(
-        self, seed: int, epoch: int, start: int, size: int, limit: int
+        self, seed: tuple[int, ...], epoch: int, start: int, size: int, limit: int
     ) -> NDArray[np.int64]:
         """At most `size` of the epoch's order from `start` on, int64; stored for up to `limit`."""
         places = slice(start, min(start + size, self.n))

@@ -1,0 +1,310 @@
+"""The training loop: draw some batches, train on them, hand their losses back, record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batchlab.backend import tf
+from batchlab.history import History
+from batchlab.loops.callbacks import Hooks
+from batchlab.loops.checkpoint import Checkpoints
+from batchlab.loops.compiled import CompiledSteps, Group, Result
+from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.targets import not_finite
+
+_CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
+_CLOCK = ("choosing", "training", "compiling")
+
+Draw = Callable[[Iterator[NDArray[np.int64]]], NDArray[np.int64]]
+
+
+class Runner:
+    """Trains for as long as it is asked to: :func:`train` an epoch at a time, a `Session` in pieces.
+
+    However training is cut into calls, the result is the same: the losses of the steps before step
+    ``k * lag`` reach the samplers that drew them, in one call of ``update`` each, before step
+    ``k * lag`` is drawn; and at the end of an epoch. The sampler is that of the loader and may be
+    exchanged between two calls of :meth:`run`.
+
+    Parameters
+    ----------
+    steps : CompiledSteps
+        What a batch does to the model.
+    history : History
+        Gets every batch and its losses.
+    owner : str
+        Who runs, for messages.
+    lag : int, default 16
+        How many steps are drawn before a sampler hears of them, if it listens.
+    size : int, optional
+        Steps per call of the compiled function; by default as many as take 0.1 s.
+    hooks : Hooks, optional
+        What goes on before and after every call.
+    checkpoints : Checkpoints, optional
+        Saved when nothing waits to be handed back.
+    restore_on_nan : bool, default False
+        Whether to go back to the weights before a loss became NaN.
+    ahead : bool, default False
+        Whether data that are gathered on the host are made ready while the device computes: only
+        where nobody changes the sampler meanwhile.
+    draw : callable, default next
+        Takes a batch from an iterator, where someone wants to look on: then one by one.
+    clock : dict of str to float, optional
+        Counts the seconds spent "choosing", "training" and "compiling".
+    """
+
+    def __init__(
+        self,
+        steps: CompiledSteps,
+        history: History,
+        owner: str,
+        *,
+        lag: int = 16,
+        size: int | None = None,
+        hooks: Hooks | None = None,
+        checkpoints: Checkpoints | None = None,
+        restore_on_nan: bool = False,
+        ahead: bool = False,
+        draw: Draw | None = None,
+        clock: dict[str, float] | None = None,
+    ) -> None:
+        self.steps, self.loader, self.model = steps, steps.loader, steps.program.model
+        self.history, self.owner, self.lag = history, owner, lag
+        self.hooks, self.checkpoints, self.restore_on_nan = hooks, checkpoints, restore_on_nan
+        self.ahead, self.draw = ahead and steps.streamed, draw
+        self.clock = dict.fromkeys(_CLOCK, 0.0) if clock is None else clock
+        self.size, self._adaptive = size or 16, size is None
+        self.interrupt = DeferredInterrupt()
+        self._epochs: dict[int, _Epoch] = {}  # what is left of each sampler's epoch, by its id
+        self._pending: list[tuple[Any, Result]] = []  # who is to hear of what
+        self._settled = steps.step = history.steps
+
+    def run(self, most: float = math.inf) -> None:
+        """Train for `most` steps, or to the end of the sampler's epoch if that comes before."""
+        blocks = self._blocks(most)
+        for block in _made_ahead(blocks) if self.ahead and not self.loader.listens else blocks:
+            try:
+                if self.hooks and block.groups:
+                    self.hooks.batches_begin(self.history.epoch_steps)
+            finally:  # a hook may fail, but what was drawn is trained on
+                for group in block.groups:
+                    self._train(group, block)
+            if block.settled:
+                self.hand_back()
+            stop = (
+                self.hooks is not None
+                and bool(block.groups)
+                and self.hooks.batches_end(self.history.epoch_steps - 1, self.steps.program.logs)
+            )
+            if block.save and not stop:
+                self.checkpoints.save(block.sampler_state)
+            if block.failure is not None:
+                raise block.failure
+            if stop:
+                return
+
+    def _blocks(self, most: float) -> Iterator[_Block]:
+        """Draw, a few batches at a time, up to where losses are to be handed back at most."""
+        sampler, drawn = self.loader.sampler, self.history.steps
+        end, settled = drawn + most, not self._pending
+        # After Ctrl-C no more is drawn than must be for the run to go on as if it had not stopped.
+        while drawn < end and not (self.interrupt.pressed and settled):
+            epoch, listens = self._epoch(sampler), self.loader.listens
+            lag = self.lag if listens or self._pending else None
+            count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
+            groups = list(self.steps.groups(self._drawn(epoch, count)))
+            drawn += sum(len(group.indices) for group in groups)
+            settled = not lag or epoch.over or drawn % lag == 0
+            save = settled and self.checkpoints is not None
+            save = save and self.checkpoints.due(self._settled, drawn)
+            self._settled = drawn if settled else self._settled
+            # One that listens is asked for its state when it has heard of them.
+            state = sampler.state_dict() if save and not lag else None
+            yield _Block(sampler, listens, groups, settled, epoch.failure, save, state)
+            if epoch.over or epoch.failure:
+                return
+
+    def _epoch(self, sampler: Any) -> _Epoch:
+        """The present epoch of `sampler`; a new one where it is over."""
+        epoch = self._epochs.get(id(sampler))
+        if epoch is None or epoch.over:
+            # History knows of an epoch that an earlier run did not finish.
+            done = self.history.epoch_steps if epoch is None and not self._epochs else 0
+            epoch = self._epochs[id(sampler)] = _Epoch(sampler, done, self.owner)
+        return epoch
+
+    def _drawn(self, epoch: _Epoch, count: int) -> Iterator[NDArray[np.int64]]:
+        """The next `count` batches, as matrices (steps, batch), and the time that it takes."""
+        batches = epoch.draw(count, self.draw)
+        while True:
+            began = time.perf_counter()
+            matrix = next(batches, None)
+            self.clock["choosing"] += time.perf_counter() - began
+            if matrix is None:
+                return
+            yield matrix
+
+    def _train(self, group: Group, block: _Block) -> None:
+        """Train on some batches in one call, and record them."""
+        before = [tf.identity(v) for v in self._state()] if self.restore_on_nan else []
+        compiled, began = self.steps.program.compiled, time.perf_counter()
+        result = self.steps.run(group)
+        seconds = time.perf_counter() - began
+        if self.steps.program.compiled == compiled:
+            self.clock["training"] += seconds
+            self._adapt(seconds, *group.indices.shape)
+        else:  # is done once, and must not count where two runs get equal time
+            self.clock["compiling"] += seconds
+        finite = np.isfinite(result.totals) & np.isfinite(result.losses).all(axis=1)
+        count = len(finite) if finite.all() else int(finite.argmin())
+        good = result.first(count)
+        self.history.record(good.indices, good.losses)
+        self.history.scored += count * result.scored_per_step
+        if count and block.listens:
+            self._pending.append((block.sampler, good))
+        if count < len(finite):
+            self._stop_at_nan(group, result, count, before)
+
+    def hand_back(self) -> None:
+        """Tell every sampler the losses of what it drew: in one call, which costs as much for 512."""
+        began = time.perf_counter()
+        while self._pending:
+            sampler = self._pending[0][0]
+            own = [result for other, result in self._pending if other is sampler]
+            self._pending = [item for item in self._pending if item[0] is not sampler]
+            sampler.update(
+                np.concatenate([result.indices.reshape(-1) for result in own]),
+                np.concatenate([result.losses.reshape(-1) for result in own]),
+            )
+        self.clock["choosing"] += time.perf_counter() - began
+
+    def _adapt(self, seconds: float, count: int, batch: int) -> None:
+        """Choose how many steps the next calls take: the result does not depend on it."""
+        if self._adaptive:
+            longer, capacity = 2 * self.size, self.steps.capacity(batch)
+            if seconds / count * longer < _CALL_SECONDS:
+                self.size = min(longer, capacity)
+            elif seconds > _CALL_SECONDS:
+                self.size = max(self.size // 2, 1)
+
+    def _state(self) -> list[Any]:
+        optimizer = self.model.optimizer.variables
+        return [*self.model.variables, *optimizer, *self.model.metrics_variables]
+
+    def _stop_at_nan(self, group: Group, result: Result, row: int, before: list[Any]) -> None:
+        if before:
+            for variable, value in zip(self._state(), before):
+                variable.assign(value)
+            self.steps.step -= len(group.indices)
+            if row:
+                self.steps.run(group, row)
+        losses, samples = result.losses[row], result.indices[row]
+        offending = samples[~np.isfinite(losses)]
+        which = (
+            f"samples {offending[:10].tolist()}{' …' if len(offending) > 10 else ''} of the batch"
+            if len(offending)
+            else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
+        )
+        weights = "those before that step" if before else "spoilt"
+        mend = "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
+        # Some layers take a NaN for 0, and only their gradients spoil the weights, a step before.
+        for batch in (samples, *self.history.indices[-1:]):
+            if where := not_finite(self.loader.rows(batch)[0], "x", batch):
+                mend = f"In the data {where}: fill such values in, or leave their rows out."
+                break
+        raise FloatingPointError(
+            f"{self.owner}: the loss became {result.totals[row]} at step {self.history.steps}, for "
+            f"{which}. The weights are {weights}. "
+            f"{mend}"
+        )
+
+
+@dataclass
+class _Block:
+    """Batches that are drawn together."""
+
+    sampler: Any
+    listens: bool  # asked anew for every block: a setting may decide
+    groups: list[Group]
+    settled: bool  # whether losses are handed back after them
+    failure: Exception | None  # why no more were drawn
+    save: bool
+    sampler_state: dict[str, Any] | None
+
+
+class _Epoch:
+    """What is left of an epoch of a sampler, which need not be one of ours."""
+
+    def __init__(self, sampler: Any, done: int, owner: str) -> None:
+        self.sampler, self.owner = sampler, owner
+        self.empty = done == 0
+        self._ours = hasattr(sampler, "continue_epoch")
+        # Saved after the last batch, before the epoch was closed: ours know it themselves.
+        self.over = not self._ours and done >= len(sampler)
+        self.failure: Exception | None = None  # of the last draw
+        self._begun = done > 0
+        self._count = self._most = 0
+        self._batches: Iterator[Any] | None = None
+
+    def draw(self, count: int, take: Draw | None) -> Iterator[NDArray[np.int64]]:
+        """The next `count` batches, as matrices (steps, batch): fewer at the end, or at a failure."""
+        self.failure = None
+        ahead = None if take else getattr(self.sampler, "batches_ahead", None)
+        while count > 0 and not self._finished():
+            matrices = [self._tried(self._next, take or next)]
+            if ahead and count > 1 and matrices[0] is not None:
+                matrices.append(self._tried(ahead, count - 1))
+            for matrix in matrices:
+                if matrix is not None and len(matrix):
+                    self.empty = False
+                    self._count += len(matrix)
+                    count -= len(matrix)
+                    yield matrix
+        if self.over and self.empty:
+            raise ValueError(
+                f"{self.owner}: {type(self.sampler).__name__} gave an epoch with no batch. Its "
+                "__iter__ must yield at least one array of indices each time it is called."
+            )
+
+    def _finished(self) -> bool:
+        # An endless iterator with a length gives as many batches as model.fit takes. The greatest
+        # length counts: a live change of the batch size cuts what is left anew.
+        self._most = max(self._most, len(self.sampler))
+        self.over = self.over or self._count >= self._most
+        return self.over or self.failure is not None
+
+    def _next(self, take: Draw) -> NDArray[np.int64]:
+        if self._batches is None:
+            going_on, self._begun = self._begun and self._ours, True
+            if going_on:
+                self.sampler.continue_epoch()
+                epoch = self.sampler.epoch
+            self._batches = iter(self.sampler)
+            if going_on and self.sampler.epoch != epoch:
+                raise StopIteration  # nothing was left of it
+        return np.asarray(take(self._batches))[np.newaxis]
+
+    def _tried(self, draw: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return draw(*arguments)
+        except StopIteration:
+            self.over = True
+        except Exception as error:  # raised when what was drawn before it has been trained on
+            self.failure, self._batches = error, None
+
+
+def _made_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
+    """The same blocks, each made in another thread while the one before it is trained on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batchlab-prefetch") as worker:
+        coming = worker.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = worker.submit(next, blocks, None)
+            yield block
