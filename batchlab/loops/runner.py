@@ -169,8 +169,8 @@ class Runner:
         if count:
             self.history.record(good.indices, good.losses)
             self.history.scored += count * result.scored_per_step
-        if count and block.listens:
-            self._pending.append((block.sampler, good))
+            if block.listens:
+                self._pending.append((block.sampler, good))
         if count < len(finite):
             self._stop_at_nan(group, result, count, before)
 
