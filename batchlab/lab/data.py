@@ -117,7 +117,9 @@ def checked_names(names: Sequence[str] | None, given: Given) -> tuple[str, ...]:
     values = given.groups if given.grouped or given.answers is not None else np.empty(0)
     if not given.grouped and given.multi_label:
         values = np.arange(given.targets.shape[1])
-    if names is not None and (isinstance(names, str) or not hasattr(names, "__iter__")):
+    if names is not None and (
+        isinstance(names, str) or not hasattr(names, "__iter__") or getattr(names, "ndim", 1) == 0
+    ):
         raise TypeError(f"Session: classes must be a list of names, got {names!r}.")
     checked = tuple(str(name) for name in (values if names is None else names))
     if len(checked) != len(values):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.loops.keras_private import profiles
+from batchlab.parameters import shown
 from batchlab.validation import check_labels
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
@@ -103,7 +105,9 @@ class Hooks:
         steps: int,
     ) -> None:
         self.model = model
-        given = keras.tree.flatten(callbacks) if callbacks else []
+        if not isinstance(verbose, (str, Integral)) or verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f'train: verbose must be "auto", 0, 1 or 2, got {shown(verbose)}.')
+        given = [] if callbacks is None else keras.tree.flatten(callbacks)
         for position, callback in enumerate(given):
             _check_callback(callback, position)
         # First, so that all others log it.

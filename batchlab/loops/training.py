@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from batchlab.backend import keras, tf
@@ -19,7 +20,7 @@ from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready, specs_of
 from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
 def train(
@@ -125,14 +126,28 @@ def train(
     """
     check_ready(model, epochs, "train", step)
     check_own_step(model, loader, "train", step)
-    for name, value in (
-        ("lag", lag),
-        ("steps_per_call", steps_per_call),
-        ("checkpoint_every", checkpoint_every),
-        ("validation_freq", validation_freq),
+    for name, value, parameter in (
+        ("lag", lag, Parameter(16, low=1)),
+        ("validation_freq", validation_freq, Parameter(1, low=1)),
+        ("resident_limit", resident_limit, Parameter(RESIDENT_LIMIT, low=0)),
+        ("restore_on_nan", restore_on_nan, Parameter(False)),
+    ):
+        replace(parameter, name=name).check(value, "train")
+    for name, value, parameter in (
+        ("steps_per_call", steps_per_call, Parameter(1, low=1)),
+        ("checkpoint_every", checkpoint_every, Parameter(1, low=1)),
+        ("validation_batch_size", validation_batch_size, Parameter(32, low=1)),
+        ("jit_compile", jit_compile, Parameter(False)),
     ):
         if value is not None:
-            Parameter(1, low=1, name=name).check(value, "train")
+            replace(parameter, name=name).check(value, "train")
+    for name, value, kind in (
+        ("selection", selection, PoolSelection),
+        ("adversarial", adversarial, Adversarial),
+        ("history", history, History),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"train: {name} must be a {kind.__name__}, got {shown(value)}.")
     if history is not None and history.n != loader.n:
         raise ValueError(
             f"train: history is of {history.n} samples, and the loader has {loader.n}. "
