@@ -212,12 +212,9 @@ def sample_losses(
     build(model, loader)
     losses_of = loss_per_sample(model)
 
-    specs = keras.tree.map_structure(
-        lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), (loader.x, loader.y)
-    )
     # Concrete, as the models of a comparison are many: TensorFlow would warn of so many functions.
     score = tf.function(
-        lambda x, y: losses_of(y, model(x, training=False)), input_signature=specs
+        lambda x, y: losses_of(y, model(x, training=False)), input_signature=loader.specs[:2]
     ).get_concrete_function()
     starts = range(0, loader.n, batch_size)
     parts = [np.arange(start, min(start + batch_size, loader.n)) for start in starts]
