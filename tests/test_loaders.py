@@ -254,9 +254,9 @@ def test_own_sampler_of_lists() -> None:
         ([0, 1, -1], IndexError, "index -1 at position 2"),
         ([0.0, 1.0], TypeError, "whole numbers"),
         ([True, False], TypeError, "dtype bool"),
-        ([], ValueError, "not empty"),
-        ([[0, 1]], ValueError, r"shape \(1, 2\)"),
-        (3, ValueError, r"shape \(\)"),
+        ([], TypeError, "not empty"),
+        ([[0, 1]], TypeError, r"shape \(1, 2\)"),
+        (3, TypeError, r"shape \(\)"),
         (["a"], TypeError, "whole numbers"),
     ],
 )

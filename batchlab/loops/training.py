@@ -204,7 +204,8 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             "train: validation_data is evaluated by the loss given to compile, not by step, and model "
             f"{model.name!r} has none. Compile it with one, or score it in a callback."
         )
-    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
+    pipeline = isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
+    if pipeline and not (isinstance(data, Loader) and data.in_memory):
         return
     if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
         raise TypeError(
