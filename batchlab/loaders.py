@@ -268,7 +268,9 @@ class Loader(keras.utils.PyDataset):
         sampler, steps = self.sampler, len(matrix)
         if isinstance(sampler, (Sampler, Wrapper)):
             places = sampler.position - sampler.batch_size * np.arange(steps)[::-1]
-            shard = getattr(sampler, "shard", 0)  # workers that share a batch must not share numbers
+            shard = getattr(
+                sampler, "shard", 0
+            )  # workers that share a batch must not share numbers
             return [
                 ((sampler.seed,), (_LOADING, sampler.epoch, place, shard))
                 for place in places.tolist()
@@ -303,7 +305,9 @@ class Loader(keras.utils.PyDataset):
         def spec(*leaves: Any) -> tf.TensorSpec:
             lengths = [set(axis) for axis in zip(*(leaf.shape[1:] for leaf in leaves))]
             axes = [axis.pop() if len(axis) == 1 else None for axis in lengths]
-            return tf.TensorSpec((None, *axes), tf.string if is_text(leaves[0]) else leaves[0].dtype)
+            return tf.TensorSpec(
+                (None, *axes), tf.string if is_text(leaves[0]) else leaves[0].dtype
+            )
 
         return keras.tree.map_structure(spec, *probes)
 

@@ -194,7 +194,9 @@ def _refuse_batches(data: Any, name: str) -> None:
     """Refuse what has batches, or an order of its own, where rows are chosen one by one."""
     came = type(data).__name__
     if isinstance(data, tf.data.Dataset):
-        mend = "x, y = map(np.array, zip(*dataset.as_numpy_iterator())), before .batch() and .repeat()"
+        mend = (
+            "x, y = map(np.array, zip(*dataset.as_numpy_iterator())), before .batch() and .repeat()"
+        )
     elif isinstance(data, keras.utils.PyDataset):
         mend = "x, y = map(np.concatenate, zip(*(data[i] for i in range(len(data)))))"
     elif hasattr(data, "batch_sampler") and hasattr(data, "dataset"):

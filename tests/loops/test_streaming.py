@@ -19,7 +19,7 @@ from batchlab import (
     sample_losses,
     train,
 )
-from tests.loops.models import N, FeedbackSampler, assert_same_weights, data, loader, model
+from tests.loops.models import FeedbackSampler, N, assert_same_weights, data, loader, model
 
 LOOPS = {
     "fit": lambda net, source: net.fit(source, epochs=2, shuffle=False, verbose=0),
@@ -217,10 +217,11 @@ def test_what_is_not_in_memory_is_read_batch_by_batch(kind, loop):
 # -- load(rows, rng) -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: RandomSampler(N, 5, seed=3), own_sampler])
+@pytest.mark.parametrize(
+    ("make", "workers"), [(lambda: RandomSampler(N, 5, seed=3), 3), (own_sampler, 1)]
+)
 @pytest.mark.parametrize("loop", sorted(LOOPS))
-@pytest.mark.parametrize("workers", [1, 3])
-def test_augmented_batches_are_the_same_in_every_loop(make, loop, workers):
+def test_augmented_batches_are_the_same_in_every_loop(make, workers, loop):
     x, y = data("dense")
     net, expected = model("dense"), model("dense")
     source = Loader(x, y, sampler=make(), load=noisy)
@@ -254,7 +255,9 @@ def test_augmented_batches_go_on_after_a_resume(make, tmp_path):
 
     stopped = Loader(x, y, sampler=make(), load=failing)
     with pytest.raises(Stop):
-        train(first, stopped, 3, checkpoint=tmp_path, checkpoint_every=1, steps_per_call=1, **options)
+        train(
+            first, stopped, 3, checkpoint=tmp_path, checkpoint_every=1, steps_per_call=1, **options
+        )
     rest = source()
     history = resume(tmp_path, second, rest)
     assert 0 < history.epoch_steps < len(rest)
@@ -319,9 +322,7 @@ def text_model():
 def test_batches_of_different_lengths(loop):
     lengths = np.random.default_rng(1).integers(1, 15, 40)
     net, expected = text_model(), text_model()
-    source = Loader(
-        sentences(lengths), np.ones(40), sampler=RandomSampler(40, 4), load=padded(4)
-    )
+    source = Loader(sentences(lengths), np.ones(40), sampler=RandomSampler(40, 4), load=padded(4))
     shapes = {x.shape for x, _ in source}
     assert 1 < len(shapes) <= 4
     source.sampler.load_state_dict(RandomSampler(40, 4).state_dict())
@@ -336,7 +337,9 @@ def test_compiling_has_an_end():
     source = Loader(
         sentences(range(1, 101)), np.ones(100), sampler=SequentialSampler(100, 2), load=padded(1)
     )
-    with pytest.raises(ValueError, match=r"more than 32 shapes, the last \(66,\).* Pad to multiples"):
+    with pytest.raises(
+        ValueError, match=r"more than 32 shapes, the last \(66,\).* Pad to multiples"
+    ):
         train(text_model(), source, verbose=0, jit_compile=False, steps_per_call=100)
 
 
