@@ -302,7 +302,9 @@ class Loader(keras.utils.PyDataset):
         count = min(self.n, _PROBES) if self.makes_batches else 1
         probes = [self.gather(np.array([i * self.n // count])) for i in range(count)]
 
-        def spec(*leaves: Any) -> tf.TensorSpec:
+        def spec(*leaves: Any) -> tf.TensorSpec | None:
+            if leaves[0] is None:  # weights without targets
+                return None
             lengths = [set(axis) for axis in zip(*(leaf.shape[1:] for leaf in leaves))]
             axes = [axis.pop() if len(axis) == 1 else None for axis in lengths]
             return tf.TensorSpec(
@@ -359,6 +361,11 @@ class Loader(keras.utils.PyDataset):
         batches of varying shape see `specs`.
         """
         specs = self.specs
+        if None in specs:
+            raise ValueError(
+                "Loader: a tf.data.Dataset has no place for weights without targets. Iterate over "
+                "the loader itself."
+            )
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=specs)
         # Without a length model.fit warns of lost data after each epoch, and really starts too many.
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)

@@ -313,9 +313,12 @@ def test_without_targets() -> None:
     for batches in (alone, alone.as_dataset()):
         (x,) = next(iter(batches))
         np.testing.assert_array_equal(x, X[:4])
-    x, y, weights = next(iter(Loader(X, sampler=ImportanceSampler(N, 4))))
+    weighed = Loader(X, sampler=ImportanceSampler(N, 4))
+    x, y, weights = next(iter(weighed))
     assert y is None
     assert weights.shape == (4,)
+    with pytest.raises(ValueError, match="no place for weights without targets"):
+        weighed.as_dataset()
 
 
 @pytest.mark.parametrize(
