@@ -33,7 +33,7 @@ Key = tuple[tuple[int, ...], tuple[int, ...]]  # what the random numbers of a ba
 
 _DRAWING = threading.Lock()  # model.fit may ask for batches in several threads
 _LOADING = 1  # sets the numbers that `load` gets apart from those of the samplers
-_PROBES = 32  # samples that are loaded to learn which axes of a batch have no fixed length
+_PROBES = 16  # samples that are loaded to learn which axes of a batch have no fixed length
 
 
 class Loader(keras.utils.PyDataset):
@@ -298,7 +298,7 @@ class Loader(keras.utils.PyDataset):
     def specs(self) -> tuple[Any, ...]:
         """The ``tf.TensorSpec`` of batches, in their structure.
 
-        Where batches are made by a function, axes that differ in length between up to 32 samples
+        Where batches are made by a function, axes that differ in length between up to 16 samples
         are left open.
         """
         count = min(self.n, _PROBES) if self.makes_batches else 1

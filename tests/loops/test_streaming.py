@@ -19,6 +19,7 @@ from batchlab import (
     sample_losses,
     train,
 )
+from batchlab.backend import keras
 from tests.loops.models import FeedbackSampler, N, assert_same_weights, data, loader, model
 
 LOOPS = {
@@ -242,22 +243,17 @@ def test_augmented_batches_go_on_after_a_resume(make, tmp_path):
     whole, first, second = model("dense"), model("dense"), model("dense")
     train(whole, source(), 3, **options)
 
-    class Stop(Exception):
-        pass
+    class Stop(keras.callbacks.Callback):
+        steps = 0
 
-    seen = []
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            if self.steps > len(source()) + 2:
+                raise InterruptedError
 
-    def failing(rows, rng):
-        seen.append(1)
-        if len(seen) > 9:
-            raise Stop
-        return noisy(rows, rng)
-
-    stopped = Loader(x, y, sampler=make(), load=failing)
-    with pytest.raises(Stop):
-        train(
-            first, stopped, 3, checkpoint=tmp_path, checkpoint_every=1, steps_per_call=1, **options
-        )
+    saved = {"checkpoint": tmp_path, "checkpoint_every": 1}
+    with pytest.raises(InterruptedError):
+        train(first, source(), 3, callbacks=[Stop()], **saved, **options)
     rest = source()
     history = resume(tmp_path, second, rest)
     assert 0 < history.epoch_steps < len(rest)
@@ -302,8 +298,6 @@ def sentences(lengths):
 
 
 def text_model():
-    from batchlab.backend import keras
-
     keras.utils.set_random_seed(1)
     layers = keras.layers
     net = keras.Sequential(
