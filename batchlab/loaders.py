@@ -270,9 +270,7 @@ class Loader(keras.utils.PyDataset):
         sampler, steps = self.sampler, len(matrix)
         if isinstance(sampler, (Sampler, Wrapper)):
             places = sampler.position - sampler.batch_size * np.arange(steps)[::-1]
-            shard = getattr(
-                sampler, "shard", 0
-            )  # workers that share a batch must not share numbers
+            shard = getattr(sampler, "shard", 0)  # who share a batch must not share numbers
             return [
                 ((sampler.seed,), (_LOADING, sampler.epoch, place, shard))
                 for place in places.tolist()
