@@ -62,7 +62,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_of_pictures(folder):
-    # -- 12 lines
+    # -- 11 lines
     from PIL import Image
 
     paths = sorted(folder.glob("*/*.png"))
@@ -110,7 +110,7 @@ def test_a_table_with_strings_and_gaps(tmp_path):
     age = np.where(rng.random(N) < 0.2, np.nan, rng.integers(20, 80, N))
     table = pandas.DataFrame({"town": town, "age": age, "bought": (town == "Rom").astype(int)})
     table.to_csv(tmp_path / "table.csv", index=False)
-    # -- 13 lines
+    # -- 12 lines
     table = pandas.read_csv(tmp_path / "table.csv")
     y = table.pop("bought").to_numpy()
     table = table.fillna({"town": "unknown", "age": table["age"].median()})
@@ -161,7 +161,7 @@ def test_arrow():
     values = (pictures() / 255).astype(np.float32)
     rows = datasets.Dataset.from_dict({"image": values.tolist(), "label": labels().tolist()})
 
-    # -- 6 lines
+    # -- 5 lines
     def load(rows, rng):
         return np.array([row["image"] for row in rows], np.float32)
 
