@@ -36,7 +36,7 @@ class BatchLab(PanelByHand):
 
     Parameters
     ----------
-    x, y, model, strategies, batch_size, classes, validation_data, label_noise, imbalance, seed
+    x, y, model, strategies, batch_size, classes, validation_data, groups, label_noise, imbalance, seed
         See :class:`Session`. With two features the panel draws the decision surface.
     versus : mapping of str to value, optional
         Train a second run B beside the first, A, from the same first weights and seed, that
@@ -92,6 +92,7 @@ class BatchLab(PanelByHand):
         batch_size: int = 32,
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        groups: Any = None,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
         seed: int = 0,
@@ -111,6 +112,7 @@ class BatchLab(PanelByHand):
             batch_size=batch_size,
             classes=classes,
             validation_data=validation_data,
+            groups=groups,
             label_noise=label_noise,
             imbalance=imbalance,
             seed=seed,

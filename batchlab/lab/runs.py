@@ -11,7 +11,7 @@ from typing import Any
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import DATA_SETTINGS
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
 class Runs:
@@ -32,6 +32,10 @@ class Runs:
     """
 
     def __init__(self, first: Session, versus: Mapping[str, Any] | None = None) -> None:
+        if versus is not None and not isinstance(versus, Mapping):
+            raise TypeError(
+                f"BatchLab: versus must be a dict from setting to value, got {shown(versus)}."
+            )
         self.sessions = (first,) if versus is None else (first, first.twin(**versus))
 
     @property

@@ -131,14 +131,18 @@ class Losses(Curves):
 
 
 class Scores(Curves):
-    """Balanced accuracy; its key names the strategies."""
+    """Balanced accuracy, or what else is the score; its key names the strategies."""
 
     def build(self) -> None:
-        tidy(self.axes, "Balanced accuracy", "step", "", self.theme)
+        name = self._name = self.sessions[0].score_name
+        title = "Loss of all data" if name == "loss" else name[0].upper() + name[1:].replace("_", " ")
+        tidy(self.axes, title, "step", "", self.theme)
         self._lines = [self.line(n, linewidths=1.8) for n in range(len(self.sessions))]
         self.mark_changes()
-        self.axes.set_ylim(0, 1.02)
-        self.axes.yaxis.set_major_formatter(percent)
+        self._of_classes = name == "balanced accuracy"
+        if self._of_classes:
+            self.axes.set_ylim(0, 1.02)
+            self.axes.yaxis.set_major_formatter(percent)
 
     def paint(self) -> None:
         if len(self.sessions) == 1:  # all that were at work, in that order
@@ -157,19 +161,31 @@ class Scores(Curves):
 
     def update(self) -> bool:
         for lines, session in zip(self._lines, self.sessions):
-            _draw(lines, session, *session.curves["balanced accuracy"])
-        return super().update()
+            _draw(lines, session, *session.curves[self._name])
+        grown = not self._of_classes and self._fit_scores()
+        return super().update() or grown
+
+    def _fit_scores(self) -> bool:
+        """Limits for a score that may be any number."""
+        scores = np.concatenate([session.curves[self._name][1] for session in self.sessions])
+        finite = np.append(scores[np.isfinite(scores)], 0.0)
+        low = -_round_up(-1.05 * finite.min()) if finite.min() < 0 else 0.0
+        present = self.axes.get_ylim()
+        needed = max(finite.max(), 1e-9)
+        if present[0] != low:
+            present = (low, -np.inf)
+        return fit(self.axes.set_ylim, present, needed, low=low)
 
 
 class Mix(Chart):
-    """Share of every class in the data and in the recent batches."""
+    """Share of every class, or label, in the data and in the recent batches."""
 
     def build(self) -> None:
         axes, first = self.axes, self.sessions[0]
         tidy(axes, "Classes", f"class · last {RECENT} batches", "share", self.theme)
         count = len(first.classes)
         places, width = np.arange(count), 0.84 / (1 + len(self.sessions))
-        share = np.bincount(first.labels, minlength=count) / len(first.labels)
+        share = first.class_mix()
         left = places - 0.42 + width / 2
         axes.bar(left, share, width, color=self.theme.data, label="data")
         rims = {"linewidth": 1} if count < 6 else {"linewidth": 0, "hatch": ""}  # narrow bars
@@ -198,7 +214,8 @@ class Mix(Chart):
     def update(self) -> bool:
         tops = []
         for session, bars in zip(self.sessions, self._bars):
-            mix = session.history.class_mix(session.labels, last=RECENT)
+            recent = session.history.indices[-RECENT:]
+            mix = session.class_mix(np.concatenate(recent)) if len(recent) else session.class_mix() * 0
             tops.append(mix.max())
             for bar, share in zip(bars, mix):
                 bar.set_height(share)

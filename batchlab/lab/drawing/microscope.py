@@ -51,7 +51,8 @@ class Microscope(LayeredFigure):
     def __init__(self, session: Session, theme: str = "light", width: str = "wide") -> None:
         self.session, self.step = session, 0
         width = SETTINGS["width"].check(width, "Microscope")
-        longest = max(len(name[:10]) for name in session.classes) + len(f" #{len(session.x)}")
+        names = session.classes if session.has_classes else ("",)
+        longest = max(len(name[:10]) for name in names) + len(f" #{len(session.x)}")
         below = 0.6  # two lines of text
         margins = {
             "stage": margins_of(session),
@@ -139,7 +140,8 @@ class Microscope(LayeredFigure):
     ) -> None:
         session, known = self.session, chances is not None
         labels = session.labels[batch]
-        names = [f"{literal(session.classes[k][:10])} #{i}" for k, i in zip(labels, batch)]
+        known_classes = session.classes if session.has_classes else ("",)
+        names = [f"{literal(known_classes[k][:10])} #{i}".lstrip() for k, i in zip(labels, batch)]
         for text, name in zip_longest(self._names, names, fillvalue=""):
             text.set_text(name)
         self._unknown.set_visible(not known)
@@ -151,7 +153,7 @@ class Microscope(LayeredFigure):
             return
         times = chances[order] * len(session.x)
         ends = np.maximum(times, LEAST_LIKELY)
-        colours = np.array(class_colours(len(session.classes), self.theme))[labels]
+        colours = np.array(class_colours(len(known_classes), self.theme))[labels]
         for bar, text, value, end, colour in zip(self._bars, self._times, times, ends, colours):
             bar.set(width=end - 1, facecolor=colour)
             text.set(x=end, text=f" ×{value:.2g} ", ha="left" if value > 0.995 else "right")
@@ -177,17 +179,18 @@ class Microscope(LayeredFigure):
         """What the picture shows, for readers who cannot see it."""
         session, step = self.session, self.step
         batch, chances = session.batch(step), session.chances_at(step)
-        mix = np.bincount(session.labels[batch], minlength=len(session.classes))
-        counts = ", ".join(
-            f"{count} of class {name}" for name, count in zip(session.classes, mix) if count
-        )
+        counts = ""
+        if session.has_classes:
+            mix = np.bincount(session.labels[batch], minlength=len(session.classes))
+            pairs = zip(session.classes, mix)
+            counts = ": " + ", ".join(f"{count} of class {name}" for name, count in pairs if count)
         likely = UNKNOWN
         if chances is not None:
             times = chances * len(session.x)
             likely = f"each was ×{times.min():.2g} to ×{times.max():.2g} as likely as in a uniform draw"
         then, now = session.losses_at(step).mean(), session.losses_of(batch).mean()
         return (
-            f"Step {step}: {_settings(session, step)}. {len(batch)} samples: {counts}; {likely}. "
+            f"Step {step}: {_settings(session, step)}. {len(batch)} samples{counts}; {likely}. "
             f"Their mean loss was {then:.2g} and is {now:.2g} now."
         )
 

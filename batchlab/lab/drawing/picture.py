@@ -33,7 +33,9 @@ SIZES = {
 
 
 class Picture(LayeredFigure):
-    """Stage, loss, balanced accuracy, class mix, visits and recent losses of one or two sessions.
+    """Stage, loss, score, class mix, visits and recent losses of one or two sessions.
+
+    Without classes there is no class mix, and the others get its room.
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ class Picture(LayeredFigure):
         if layout not in SIZES:
             raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
-        super().__init__(SIZES[layout], SPLITS[layout], margins, theme, width)
+        split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
+        super().__init__(SIZES[layout], split, margins, theme, width)
         self._stages = [
             make_stage(self.axes[letter], session, name, self.theme)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
@@ -62,6 +65,7 @@ class Picture(LayeredFigure):
         self._charts = {
             letter: chart(self.axes[letter], self.sessions, self.theme)
             for letter, chart in CHARTS.items()
+            if letter in self.axes
         }
         self._name_strategies()
         parts = (*self._stages, *self._charts.values())
@@ -103,11 +107,25 @@ def _words(session: Session, name: str) -> str:
     history = session.history
     if not history.steps:
         return f"{name}, not trained yet. Strategy: {session.strategy}. Press Play."
-    rarest = int(np.bincount(session.labels).argmin())
-    share = history.visits[session.labels == rarest].sum() / history.visits.sum()
+    mix = ""
+    if session.has_classes:
+        rarest = int(np.bincount(session.labels).argmin())
+        share = history.visits[session.labels == rarest].sum() / history.visits.sum()
+        mix = (
+            f"class {session.classes[rarest]} is {(session.labels == rarest).mean():.0%} of the data "
+            f"and {share:.0%} of the batches; "
+        )
     return (
         f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
-        f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "
-        f"{(session.labels == rarest).mean():.0%} of the data and {share:.0%} of the batches; "
+        f"{history.coverage:.0%} of the samples seen; {mix}"
         f"live changes: {len(history.events)}."
     )
+
+
+def _without(split: Split, letter: str) -> Split:
+    """`split` without one of its axes: those beside it get its room."""
+    if isinstance(split, str):
+        return split
+    kept = [(size, _without(part, letter)) for size, part in zip(*split) if part != letter]
+    sizes, parts = zip(*kept)
+    return sizes, parts

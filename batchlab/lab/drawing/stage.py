@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.font_manager import findfont
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from batchlab import figures
 from batchlab.lab.drawing.layered import Margins
-from batchlab.lab.drawing.names import literal
 from batchlab.lab.session import Session
-from batchlab.style import Theme, class_colours, moved, tidy
+from batchlab.style import BLUE, ORANGE, Theme, class_colours, literal, moved, tidy
 
 MOST_POINTS = 2_000  # drawn of the data: more take longer and hide each other
 MOST_NAMES = 20  # classes in a legend
@@ -28,8 +27,12 @@ def make_stage(axes: Axes, session: Session, title: str, theme: Theme) -> Points
     """The stage that fits the data: thumbnails of images, else points on a plane."""
     if _are_images(session):
         return Thumbnails(axes, session, title, theme)
-    if session.x.shape[1:] == (2,):
+    # A surface shows one number per point, or the likeliest class.
+    seen = session.given.answers is not None or session.shade is not None
+    if session.x.shape[1:] == (2,) and seen:
         return Plane(axes, session, title, theme)
+    if session.x.shape[1:] == (2,):
+        return Points(axes, session, title, theme)
     return Projection(axes, session, title, theme)
 
 
@@ -66,9 +69,16 @@ class Points:
         self.axes, self.session, self.theme = axes, session, theme
         shown = _some_of_every_class(session.labels, MOST_POINTS)
         points = self.places(shown)
-        self._names = [literal(name) for name in session.classes]
-        figures.scatter(axes, points, session.labels[shown], self._names, theme)
+        self._names = [literal(name) for name in session.classes] if session.has_classes else []
         across, up = self.labels
+        if session.has_classes:
+            figures.scatter(axes, points, session.labels[shown], session.classes, theme)
+        else:
+            figures.scatter(axes, points, np.zeros(len(shown), np.int64), [""], theme)
+            self._paint(axes.collections[-1], shown)
+            if session.shade is not None:
+                low, high = session.shade.min(), session.shade.max()
+                across += f" · colour: target, {low:.3g} blue to {high:.3g} orange"
         if len(shown) < len(session.labels):
             across += f" · {len(shown)} of {len(session.labels)} samples drawn"
         tidy(axes, title, across, up, theme)
@@ -77,6 +87,13 @@ class Points:
         self._batch = axes.scatter([], [], label="batch", **rings)
         self._legend()
         self.moving: list[Artist] = [self._batch]
+
+    def _paint(self, points: Any, shown: NDArray[np.int64]) -> None:
+        """Give samples without classes the colour of their target, or none."""
+        points.set_color(self.theme.data)
+        if self.session.shade is not None:
+            shades = LinearSegmentedColormap.from_list("target", [BLUE, self.theme.data, ORANGE])
+            points.set_color(shades(scaled(self.session.shade[shown], self.session.shade)))
 
     def places(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         """Where samples are on the plane, float32 (m, 2)."""
@@ -114,12 +131,17 @@ class Plane(Points):
     def __init__(self, axes: Axes, session: Session, title: str, theme: Theme) -> None:
         super().__init__(axes, session, title, theme)
         self._grid = figures.grid_of(axes)
-        self._surface = figures.surface(axes, session.predict(self._grid), theme)
+        self._surface = figures.surface(axes, self._seen(), theme)
         # The samples lie on the surface: they have to be drawn again with it.
         self.moving = [self._surface, *axes.collections]
 
     def refresh(self) -> None:
-        self._surface.set_data(figures.surface_values(self.session.predict(self._grid)))
+        self._surface.set_data(figures.surface_values(self._seen()))
+
+    def _seen(self) -> NDArray[Any]:
+        """What the model says on the grid; where targets are numbers, from 0 to 1."""
+        outputs, shade = self.session.predict(self._grid), self.session.shade
+        return outputs if shade is None else scaled(outputs.reshape(-1, 1), shade)
 
 
 class Projection(Points):
@@ -157,7 +179,8 @@ class Thumbnails:
         self.axes, self.session, self.theme = axes, session, theme
         tidy(axes, title, "", "", theme).set_axis_off()
         self._low, self._high = float(session.x.min()), float(session.x.max())
-        self._frames = _bytes_of([to_rgb(c) for c in class_colours(len(session.classes), theme)])
+        colours = class_colours(len(session.classes), theme) if session.has_classes else [theme.data]
+        self._frames = _bytes_of([to_rgb(c) for c in colours])
         self._font = ImageFont.truetype(findfont("DejaVu Sans"), CAPTION - 4)
         self._sheet = axes.figure.figimage(np.zeros((1, 1, 4), dtype=np.uint8))
         self.moving: list[Artist] = [self._sheet]
@@ -178,14 +201,23 @@ class Thumbnails:
         for number, place in enumerate(order):
             left, top = number % columns * across, number // columns * down
             sheet.paste(self._thumbnail(indices[place], side), (left, top))
-            name = self.session.classes[self.session.labels[indices[place]]]
-            caption = f"{name[:4]} · {losses[place]:.2f}"
+            caption = f"{self._name(indices[place])}{losses[place]:.2f}"
             words.text((left, top + side), caption, self.theme.ink, self._font)
-        batch = f"batch of {len(indices)}: class · loss, the largest loss first"
+        what = "loss"
+        if self.session.has_classes or self.session.shade is not None:
+            what = "class · loss" if self.session.has_classes else "target · loss"
+        batch = f"batch of {len(indices)}: {what}, the largest loss first"
         if len(order) < len(indices):
-            batch = f"class · loss, the {len(order)} largest losses of {len(indices)}"
+            batch = f"{what}, the {len(order)} largest losses of {len(indices)}"
         words.text((0, -(-len(order) // columns) * down), batch, self.theme.ink, self._font)
         self._sheet.set_data(np.asarray(sheet))
+
+    def _name(self, index: int) -> str:
+        """The class or the target of a sample."""
+        session = self.session
+        if session.has_classes:
+            return f"{session.classes[session.labels[index]][:4]} · "
+        return "" if session.shade is None else f"{session.shade[index]:.3g} · "
 
     def _thumbnail(self, index: int, side: int) -> Image.Image:
         """One image in the frame of its class."""
@@ -201,6 +233,12 @@ class Thumbnails:
 def largest_first(losses: NDArray[np.float32]) -> NDArray[np.int64]:
     """The places of a batch by falling loss; unknown losses come last."""
     return np.argsort(-np.nan_to_num(losses, nan=-np.inf), kind="stable")
+
+
+def scaled(values: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+    """`values` from 0, the smallest of the targets, to 1, the largest."""
+    low, high = targets.min(), targets.max()
+    return np.clip((values - low) / ((high - low) or 1.0), 0, 1)
 
 
 def _bytes_of(colours: Any) -> NDArray[np.uint8]:
