@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Experiment:
         for sampler in patterns.values():
             Loader(x, labels, sampler=sampler)  # refuses a sampler made for other data
         self.data_settings = values
-        self.x, self.labels, self.patterns = x, labels, patterns
+        self.x, self.labels, self.patterns, self.kept = x, labels, patterns, kept
 
     def _made(self, name: str, maker: Any, labels: NDArray[np.int64], seed: int) -> Any:
         """A sampler for these labels, or the ready-made one."""
@@ -140,6 +141,11 @@ class Experiment:
             "learning_rate": {"default": learning_rate(self.model)},
         }
         return {name: replace(SETTINGS[name], **limits[name]) for name in limits}
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest number in the data: black and white, where they are images."""
+        return float(self.given_x.min()), float(self.given_x.max())
 
     @property
     def sampler(self) -> Any:
