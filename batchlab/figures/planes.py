@@ -51,7 +51,7 @@ def scatter(
     edge = {"linewidths": 0.3, "edgecolors": theme.edge}
     for number in np.argsort(-counts):
         members = points[labels == number]
-        size = 8 if counts[number] == counts.max() else 14
+        size = 12 if counts[number] == counts.max() else 20
         looks = {"s": size, "color": colours[number], "marker": shapes[number]}
         axes.scatter(*members.T, label=names[number], **looks, **edge)
     axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)

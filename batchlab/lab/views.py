@@ -29,6 +29,7 @@ class Views:
         self._runs, self._board, self._look = runs, board, look
         self._picture: Picture | None = None
         self._microscope: Microscope | None = None
+        self._opened = False  # the microscope, when it was shown last
 
     @property
     def theme(self) -> str:
@@ -72,10 +73,14 @@ class Views:
         """Show the past batch that the timeline stands at, if anyone is looking."""
         board = self._board
         session = board.shown_of(self._runs.sessions)
-        if not board.controls["Batch microscope"].value or not session.history.steps:
+        before, self._opened = self._opened, board.controls["Batch microscope"].value
+        if not self._opened or not session.history.steps:
             return
+        if not before:  # it opens at the newest batch
+            board.controls["Past step"].max = session.history.steps - 1
+            board.show("Past step", session.history.steps - 1)
         glass = self._microscope_on(session)
         glass.look_at(self.past_step)
         words = glass.words()
-        board.past_screen.show(glass, words)
+        board.past_screen.show(glass, words, count=len(session.x))
         board.past_words.value = f'<div style="line-height: 1.4">{html.escape(words)}</div>'

@@ -100,7 +100,7 @@ class HandView:
 
     def take(self, tool: str) -> None:
         """Choose a tool."""
-        self.bar.get_by_label("hand", exact=True).select_option(label=tool)
+        self.bar.get_by_label("what the mouse does").select_option(label=tool)
 
     def type_samples(self, text: str) -> None:
         """Choose samples by number, with the keyboard."""

@@ -18,7 +18,6 @@ NOTEBOOK = "hands.ipynb"
 CELLS = (
     "import numpy as np\n"
     "from batchlab import BatchLab, datasets\n"
-    "from batchlab.lab.recipe import recipe\n"
     "data = datasets.moons(n=200, share=0.3)",
     "lab = BatchLab(data.x_train, data.y_train, classes=data.classes, label_noise=0.1,\n"
     "               scores={'height': data.x_train[:, 1]})\n"
@@ -114,9 +113,9 @@ def test_a_lasso_makes_the_next_batch_and_the_recipe_repeats_it(hand: HandView) 
     # One gesture is one event, and the recipe repeats the run bit for bit.
     assert hand.value("[(e.step, e.name) for e in lab.history.events]") == [(5, "next")]
     same = (
-        "(lambda names: (exec(recipe([lab.a]), names), all(np.array_equal(one, two) for one, two "
+        "(lambda code, names: (exec(code, names), all(np.array_equal(one, two) for one, two "
         "in zip(lab.model.get_weights(), names['session'].model.get_weights())))[1])"
-        "({'x': data.x_train, 'y': data.y_train})"
+        "(lab.recipe().replace('x, y = ...', 'x, y = data.x_train, data.y_train'), {'data': data})"
     )
     assert notebook.in_kernel(same) == "True"
 

@@ -76,7 +76,7 @@ class Colouring:
         if self.by in (LOSS, CHANCE):
             floor = LEAST_LOSS if self.by == LOSS else 0.01
             low, high = (np.clip(end, floor, 1 / floor) for end in (low, high))
-            return 10 ** (np.floor(2 * np.log10(low)) / 2), 10 ** (np.floor(2 * np.log10(high) + 1) / 2)
+            return 10 ** (np.floor(4 * np.log10(low)) / 4), 10 ** (np.floor(4 * np.log10(high) + 1) / 4)
         return float(low), float(high if high > low else low + 1)
 
     def key(self, session: Session) -> dict[str, str]:

@@ -65,10 +65,12 @@ function curveOf({ steps, losses, last }) {
   const [low, high] = [Math.min(...logs), Math.max(...logs)];
   const up = (log) => 3 + ((height - foot - 8) * (high - log)) / (high - low || 1);
   const points = steps.map((step, k) => `${across(step).toFixed(1)},${up(logs[k]).toFixed(1)}`);
+  const dots = points.map((point) => point.split(",")).map(([x, y]) => `<circle cx="${x}" cy="${y}" r="2"/>`);
   const ticks = steps.map((step) => `M${across(step).toFixed(1)} ${height - foot}v${foot}`);
   const holder = make("div");
   holder.innerHTML = `<svg width="${width}" height="${height}" aria-hidden="true">
     <polyline points="${points.join(" ")}" fill="none" stroke="currentColor" stroke-width="1.5"/>
+    <g fill="currentColor">${steps.length < 40 ? dots.join("") : ""}</g>
     <path d="${ticks.join("")}" stroke="currentColor" stroke-width="1" opacity="0.6"/></svg>`;
   return holder.firstChild;
 }
@@ -86,6 +88,7 @@ function placeCard(card, holder, [x, y]) {
 // The row below the picture: colours, tools, a field for numbers, and what to do with what is chosen.
 function makeBar(model, hand) {
   const tool = make("select", { onchange: () => hand.take(tool.value) });
+  tool.setAttribute("aria-label", "what the mouse does");
   tool.append(...TOOLS.map(([text, value]) => make("option", { value }, text)));
   const colour = make("select", { onchange: () => model.send({ kind: "colour", by: colour.value }) });
   const key = make("span", { className: "batchlab-key" });

@@ -101,6 +101,7 @@ function pointing(model, el, canvas) {
   let asked = null; // what the kernel has not answered yet
   let wanted = null;
   let askedAt = 0;
+  let later = 0;
 
   const hand = {
     take(chosenTool) {
@@ -216,6 +217,11 @@ function pointing(model, el, canvas) {
     if (wanted) ask(wanted);
   }
 
+  function askAgain() {
+    later = 0;
+    if (kept) ask({ ...kept, kept: true });
+  }
+
   function letGo() {
     kept = null;
     keptCard.hidden = true;
@@ -299,7 +305,7 @@ function pointing(model, el, canvas) {
       for (const side of ["width", "height"]) if (overlay[side] !== canvas[side]) overlay[side] = canvas[side];
       holder.classList.toggle("batchlab-dark", model.get("theme") === "dark");
       redraw();
-      if (kept && performance.now() - askedAt > FRESH) ask({ ...kept, kept: true });
+      if (kept) later ||= setTimeout(askAgain, FRESH);
     },
     end() {
       document.removeEventListener("batchlab", heard);
@@ -307,6 +313,7 @@ function pointing(model, el, canvas) {
       model.off("change:hand change:note", said);
       model.off("msg:custom", answered);
       cancelAnimationFrame(waiting);
+      clearTimeout(later);
     },
   };
 }
