@@ -336,7 +336,7 @@ class Session(Experiment, Record, ByHand):
 
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
-        self._began_at = before = self.history.steps
+        before = self._drawn_from = self.history.steps
         self._loader.sampler = self.sampler
         self._drawn_chances: list[NDArray[np.float32] | None] = []
         try:
@@ -351,12 +351,12 @@ class Session(Experiment, Record, ByHand):
         chances = None
         if len(self.x) <= CHANCES_UP_TO:
             chances = getattr(self.sampler, "probabilities", None)
-        chosen = hand_settings(self.sampler) and self.value("next")
+        picked = hand_settings(self.sampler) and self.value("next")
         indices = next(batches)
         known = None if chances is None else chances[indices].astype(np.float32)
         self._drawn_chances.append(known)
-        if chosen:  # and no longer
-            self._past.append((self._began_at + len(self._drawn_chances), dict(self.settings)))
+        if picked:  # for this batch, and no longer
+            self._past.append((self._drawn_from + len(self._drawn_chances), dict(self.settings)))
         return indices
 
     @property

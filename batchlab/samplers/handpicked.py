@@ -10,28 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchlab.parameters import Parameter, Schedule, parameters_of
+from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
-from batchlab.samplers.draws.inversion import CumulativeTable
+from batchlab.samplers.draws.coupling import coupled
 from batchlab.samplers.draws.permutation import shuffled
 from batchlab.samplers.draws.stream import generator_of
-from batchlab.samplers.picks import Factors, Pick, Samples, as_factors
+from batchlab.samplers.picks import HAND, Factors, Hand, Pick, Samples
 from batchlab.samplers.wrapper import Wrapper
 from batchlab.validation import check_indices
 
 _NONE = np.empty(0, np.int64)
 _IN_VAIN = 10**6  # draws in a row that were all excluded
-_HAND = ("exclude", "pin", "boost", "next", "fill_next", "correct")
 _COUNTERS = ("epoch", "given", "skipped", "lost", "began", "batches")
 
 
-class HandPickedSampler(Wrapper):
+class HandPickedSampler(Hand):
     """A strategy with a hand on it: some samples never, some always, some more often, some now.
 
     With the strategy's own chances ``p``, the factors ``b`` (0 for what is excluded, 1 where nothing
     was said) and k of B places pinned, any one place of the next batch holds sample i with chance
 
-        ``P(i) = k/B * pinned(i) / k + (1 - k/B) * q(i)``,  ``q(i) = p(i) b(i) / sum(p b)``.
+        ``P(i) = pinned(i) / B + (1 - k/B) * q(i)``,  with ``q(i) = p(i) b(i) / sum(p b)``.
 
     How q is drawn exactly: an excluded sample is skipped and the strategy asked again, so that a
     permutation stays one, without it. Where there are factors, a draw of mean factor ``m = sum(p
@@ -110,8 +109,6 @@ class HandPickedSampler(Wrapper):
                 "Put that one around this one."
             )
         super().__init__(sampler)
-        self._open: NDArray[np.bool_] | None = None  # where some samples are excluded
-        self._factors: NDArray[np.float64] | None = None  # where there are any above 0
         self._epoch = self._began = sampler.epoch  # of this one, and of the strategy at its start
         self._given = sampler.position  # the strategy's draws in this epoch that were handed out,
         self._skipped = 0  # and those that were not, as they were excluded
@@ -121,91 +118,6 @@ class HandPickedSampler(Wrapper):
         self._goes_on, self._turn = sampler._goes_on, None
         self.exclude, self.pin, self.boost = exclude, pin, {} if boost is None else boost
         self.next, self.fill_next, self.correct = next, fill_next, correct
-
-    # -- settings --------------------------------------------------------------------------------
-
-    @property
-    def own_parameters(self) -> Mapping[str, Parameter]:
-        """The settings of the strategy, and those by hand."""
-        by_hand = {name: replace(vars(HandPickedSampler)[name], n=self.n) for name in _HAND}
-        return {**parameters_of(self.sampler), **by_hand}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "batch_size":
-            ends = (value.start, value.end) if isinstance(value, Schedule) else (value,)
-            self._check_room(self.pin, ends)
-        super().__setattr__(name, value)
-
-    def _check_room(self, pin: tuple[int, ...], sizes: tuple[Any, ...]) -> None:
-        smallest = min((size for size in sizes if isinstance(size, (int, float))), default=np.inf)
-        if pin and len(pin) >= smallest:
-            raise ValueError(
-                f"{type(self).__name__}: pin has {len(pin)} samples, but with batch_size={smallest} "
-                f"at most {max(int(smallest) - 1, 0)} can be in every batch: a place must be left "
-                "for the strategy. Pin fewer, or use next for a batch of your own."
-            )
-
-    def check_parameter(self, name: str, value: Any) -> None:
-        """Refuse what the setting's own range cannot rule out."""
-        owner = type(self).__name__
-        if name == "pin":
-            schedule = self.sampler._schedules.get("batch_size")
-            ends = () if schedule is None else (schedule.start, schedule.end)
-            self._check_room(value, (self.sampler.batch_size, *ends))
-        if name in {"exclude", "boost"}:
-            shut = self._shut(**{name: value})
-            if shut.size and self._can_come(shut) == 0:
-                raise ValueError(
-                    f"{owner}: {name} leaves no sample that could come: {shut.size} of {self.n} are "
-                    "excluded. Leave at least one."
-                )
-        stated = {"boost": "boost multiplies them", "correct": "correct divides by them"}
-        needed = value and name in stated or (name == "exclude" and value and self.composes)
-        if needed and self.sampler.probabilities is None:
-            why = stated.get(name, "it composes batches, so that samples are replaced by them")
-            raise ValueError(
-                f"{owner}: {name} needs the chances of {type(self.sampler).__name__}, which does not "
-                f"state any: {why}. Write its `probabilities`."
-            )
-
-    def parameter_changed(self, name: str) -> None:
-        """Keep as arrays what was said about the chances."""
-        if name not in {"exclude", "boost"}:
-            return
-        shut, factors = self._shut(), {i: b for i, b in self.boost.items() if b > 0}
-        before = self._open
-        self._open = None
-        if shut.size:
-            self._open = np.ones(self.n, bool)
-            self._open[shut] = False
-        if not np.array_equal(before, self._open):
-            self._lost = self._skipped
-        self._factors = as_factors(factors, self.n) if factors else None
-
-    def _shut(self, exclude: Any = None, boost: Any = None) -> NDArray[np.int64]:
-        exclude = self.exclude if exclude is None else exclude
-        boost = self.boost if boost is None else boost
-        return np.unique([*exclude, *(i for i, b in boost.items() if b == 0)]).astype(np.int64)
-
-    def _can_come(self, shut: NDArray[np.int64] = _NONE) -> int:
-        """How many samples the strategy could draw at all, without those in `shut`."""
-        weights = getattr(self.sampler, "weights", None)
-        if np.ndim(weights) != 1 or len(weights) != self.n:
-            return self.n - shut.size
-        return int(np.count_nonzero(weights) - np.count_nonzero(weights[shut]))
-
-    @property
-    def repeats(self) -> bool:
-        """Whether the hand may bring a sample again within an epoch."""
-        return bool(self.pin or self.next or self._factors is not None)
-
-    @property
-    def _idle(self) -> bool:
-        return self._open is None and self._factors is None and not self.pin and not self.next
-
-    @property
-    def _skips(self) -> bool:
-        return self._open is not None and not self.sampler.composes
 
     # -- epochs ----------------------------------------------------------------------------------
 
@@ -237,21 +149,6 @@ class HandPickedSampler(Wrapper):
         places = self.batch_size - self._pinned().size
         full, rest = divmod(max(whole, 0), places)
         return bool(chosen) + full + bool(rest and not self.drop_last)
-
-    def _pinned(self) -> NDArray[np.int64]:
-        pinned = np.array(self.pin, np.int64)
-        return pinned if self._open is None else pinned[self._open[pinned]]
-
-    def _fixed(self) -> tuple[bool, NDArray[np.int64]]:
-        """Whether the next batch was chosen, and the samples that are in it for sure."""
-        pinned, chosen = self._pinned(), np.array(self.next, np.int64)
-        if self._open is not None:
-            chosen = chosen[self._open[chosen]]
-        if chosen.size == 0:
-            return False, pinned
-        if not self.fill_next:
-            return True, chosen
-        return True, np.concatenate([chosen, pinned[~np.isin(pinned, chosen)]])
 
     def _places(self) -> int:
         """How many places of the next batch are the strategy's; -1 where the epoch is over."""
@@ -322,8 +219,12 @@ class HandPickedSampler(Wrapper):
         chosen, fixed = self._fixed()
         # Keys of four numbers: no strategy draws from these streams.
         generator = generator_of(self.seed, self._epoch, self._batches, 0, 0)
-        chances = self._strategys_chances() if self._needs_chances(fixed) else None
-        fresh, mean = self._drawn(places, chances, generator)
+        factors = self._present_factors()
+        needed = factors is not None or (self.correct and fixed.size)
+        chances = self._strategys_chances() if needed else None
+        fresh, mean = self._drawn(places, chances, factors, generator)
+        if fresh.size == 0 < places:  # the strategy has ended its epoch early
+            return fresh
         total = fixed.size + fresh.size
         self._last = None
         if self.correct:
@@ -343,32 +244,22 @@ class HandPickedSampler(Wrapper):
         batch[np.sort(order[fixed.size :])] = fresh
         return batch
 
-    def _needs_chances(self, fixed: NDArray[np.int64]) -> bool:
-        replaces = self._open is not None and self.sampler.composes
-        return self._factors is not None or replaces or bool(self.correct and fixed.size)
-
     def _drawn(
-        self, size: int, chances: NDArray[np.float64] | None, generator: np.random.Generator
+        self,
+        size: int,
+        chances: NDArray[np.float64] | None,
+        factors: NDArray[np.float64] | None,
+        generator: np.random.Generator,
     ) -> tuple[NDArray[np.int64], float]:
         """The strategy's part of a batch after the hand, and the mean factor."""
         if size == 0:
             return _NONE, 1.0
         fresh = self._skipping(size) if self._skips else self._one_for_one(size)
-        factors = self._present_factors()
         if factors is None or fresh.size == 0:
             return fresh, 1.0
-        weights = chances * factors
-        mean = float(weights.sum())
-        if mean == 0:
+        if not (chances * factors).any():
             raise ValueError(self._in_vain("could come in this batch"))
-        surplus = chances * np.maximum(factors - mean, 0)
-        if surplus.any():
-            replaced = generator.random(fresh.size) * mean >= factors[fresh]
-        else:  # no choice
-            surplus, replaced = weights, factors[fresh] == 0
-        found = CumulativeTable(surplus).find(generator.random(int(replaced.sum())))
-        fresh[replaced] = found
-        return fresh, mean
+        return coupled(fresh, chances, factors, generator)
 
     def _present_factors(self) -> NDArray[np.float64] | None:
         """The factors that draws are kept or replaced by; None where all are kept."""
@@ -393,12 +284,6 @@ class HandPickedSampler(Wrapper):
             parts.append(kept)
             size -= kept.size
         return np.concatenate(parts)
-
-    def _in_vain(self, what: str) -> str:
-        return (
-            f"{type(self).__name__}: no sample but excluded ones {what}. Exclude fewer, or let "
-            f"{type(self.sampler).__name__} draw others too."
-        )
 
     # -- chances ---------------------------------------------------------------------------------
 
@@ -469,7 +354,7 @@ class HandPickedSampler(Wrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the strategy and what was set by hand, as plain JSON."""
-        hand = {name: getattr(self, name) for name in _HAND}
+        hand = {name: getattr(self, name) for name in HAND}
         hand["boost"] = [[i, b] for i, b in self.boost.items()]
         counters = {name: getattr(self, f"_{name}") for name in _COUNTERS}
         return {**super().state_dict(), "hand": hand, "last": self._last, **counters}
@@ -490,7 +375,7 @@ class HandPickedSampler(Wrapper):
 
     def _take(self, state: dict[str, Any]) -> None:
         vars(self).update(pin=(), exclude=(), boost={})
-        for name in _HAND:
+        for name in HAND:
             setattr(self, name, dict(state["hand"][name]) if name == "boost" else state["hand"][name])
         place = Parameter(0, low=0)
         for name in _COUNTERS:
@@ -499,6 +384,6 @@ class HandPickedSampler(Wrapper):
         self.continue_epoch()
 
     def __repr__(self) -> str:
-        own = {name: getattr(self, name) for name in _HAND}
+        own = {name: getattr(self, name) for name in HAND}
         said = [f"{name}={value!r}" for name, value in own.items() if value]
         return f"{type(self).__name__}({', '.join([repr(self.sampler), *said])})"

@@ -169,6 +169,19 @@ def test_a_stratified_batch_holds_its_shares_beside_pinned_samples():
         assert len(rest) < 9 or np.bincount(LABELS[rest]).tolist() == [3, 3, 3]
 
 
+class Short(RandomSampler):
+    """Ends its epochs early."""
+
+    def draw(self, size):
+        return self.permuted(size)[: max(20 - self.position, 0)]
+
+
+def test_an_epoch_that_ends_early_ends_with_pinned_samples_too():
+    held = HandPickedSampler(Short(N, 8), pin=[3])
+    assert [len(batch) for batch in held] == [8, 8, 7]
+    assert [len(batch) for batch in held] == [8, 8, 7]
+
+
 # -- how often -----------------------------------------------------------------------------------
 
 
@@ -333,7 +346,7 @@ class Silent(RandomSampler):
         ("pin", [-1], IndexError, r"pin\[0\] is -1"),
         ("next", [0.5], TypeError, "next must hold whole numbers, got dtype float64"),
         ("next", np.ones(N, bool), TypeError, r"Pass np.flatnonzero\(next\)"),
-        ("exclude", {3, 5}, TypeError, "exclude must hold numbers of samples"),
+        ("exclude", {3, 5}, TypeError, "exclude must be an array or a list"),
         ("exclude", 3, ValueError, "exclude must hold numbers of samples, got shape"),
         ("exclude", range(N), ValueError, "exclude leaves no sample that could come: 60 of 60"),
         ("boost", np.zeros(N), ValueError, "boost leaves no sample"),
