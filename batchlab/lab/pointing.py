@@ -149,8 +149,10 @@ class PanelPointing:
 
     @property
     def colour_by(self) -> str:
-        """What the colours of the points say: "class", "last loss", "visits", "chance to be next", or
-        the name of one of the `scores`."""
+        """What the colours of the points say.
+
+        "class", "last loss", "visits", "chance to be next", or the name of one of the `scores`.
+        """
         return self.pointing.colouring.by
 
     @colour_by.setter

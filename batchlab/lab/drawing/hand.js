@@ -1,4 +1,4 @@
-// What a hand has beside the picture: the card of a sample, and the row of tools below. `pointer.js` uses it.
+// What a hand has beside the picture: the card of a sample, and the rows of tools above. `pointer.js` uses it.
 
 const ACTIONS = [
   ["into the next batch", "next", "the very next batch is exactly these samples"],
@@ -85,7 +85,7 @@ function placeCard(card, holder, [x, y]) {
   card.style.top = `${Math.max(top, 0)}px`;
 }
 
-// The row below the picture: colours, tools, a field for numbers, and what to do with what is chosen.
+// The rows above the picture: colours, tools, a field for numbers, and what to do with what is chosen.
 function makeBar(model, hand) {
   const tool = make("select", { onchange: () => hand.take(tool.value) });
   tool.setAttribute("aria-label", "what the mouse does");
@@ -148,7 +148,7 @@ function makeBar(model, hand) {
   return { bar, showChosen };
 }
 
-// Below a past batch: go back there.
+// Above a past batch: go back there.
 function makePastBar(model) {
   const back = make(
     "button",

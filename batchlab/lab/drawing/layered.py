@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.legend import Legend
 from matplotlib.spines import Spine
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from batchlab import figures

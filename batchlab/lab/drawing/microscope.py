@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import Any
 
 import numpy as np
@@ -227,4 +227,5 @@ def _settings(session: Session, step: int) -> str:
         for name, value in settings.items()
         if name not in ("strategy", *DATA_SETTINGS) and (value or name not in HAND)
     ]
+    values = [shorten(value, 60, placeholder=" …") for value in values]
     return ", ".join([f"strategy {settings['strategy']}", *values])

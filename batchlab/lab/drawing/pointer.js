@@ -87,7 +87,6 @@ function pointing(model, el, canvas) {
     return each;
   });
   const holder = make("div", { className: "batchlab-stage" }, canvas, overlay, card, keptCard);
-  el.append(holder);
   const context = overlay.getContext("2d");
   let charts = [];
   let chosen = new Set();
@@ -118,7 +117,7 @@ function pointing(model, el, canvas) {
     },
   };
   const row = model.get("role") === "run" ? makeBar(model, hand) : makePastBar(model);
-  el.append(row.bar);
+  el.append(row.bar, holder);
 
   // What one picture of a panel says, all of them hear.
   const share = (what, detail) =>

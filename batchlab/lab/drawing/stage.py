@@ -131,7 +131,8 @@ class Points:
     def refresh(self) -> None:
         """Show what the model, the run and the hand have become."""
         for how, samples in held_by(self.session).items():
-            self._held[how].set_offsets(self.places(samples).reshape(-1, 2))
+            if samples.size or len(self._held[how].get_offsets()):  # else nothing is drawn anew
+                self._held[how].set_offsets(self.places(samples).reshape(-1, 2))
         values = self.colouring.values(self.session)
         if values is None and not self._by_value:
             return
