@@ -80,7 +80,7 @@ class Board:
         self._tell = tell
         self.controls: dict[str, widgets.Widget] = {}
         self.status, self.error, self.written, self.past_words = (widgets.HTML() for _ in range(4))
-        self.screen, self.past_screen = Screen(), Screen()
+        self.screen, self.past_screen = Screen(), Screen("past")
         self._lines: list[str] = []  # of the status
         sliders = self._build_settings(session, look)
         parts = [

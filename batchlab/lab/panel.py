@@ -18,6 +18,7 @@ from batchlab.lab import kernel, recipe
 from batchlab.lab.board import Board
 from batchlab.lab.byhand import PanelByHand
 from batchlab.lab.parts import close
+from batchlab.lab.pointing import PanelPointing, Pointing
 from batchlab.lab.runs import Runs
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import SETTINGS, Settings
@@ -26,7 +27,7 @@ from batchlab.lab.worker import LetterBox, Worker
 from batchlab.parameters import Parameter
 
 
-class BatchLab(PanelByHand):
+class BatchLab(PanelByHand, PanelPointing):
     """Train live, and change the batches while it trains.
 
     The cell that makes a panel returns at once: training goes on in the background until Pause,
@@ -51,6 +52,9 @@ class BatchLab(PanelByHand):
         Colours of the picture; auto takes those of the page.
     width : {"wide", "narrow"}
         Layout of the picture; narrow suits 800 pixels.
+    scores : mapping of str to array_like of float, shape (n,), optional
+        Numbers of your own, one for each sample of `x`, by which the points can be coloured, e.g.
+        ``{"distance": d}``.
 
     Attributes
     ----------
@@ -59,7 +63,7 @@ class BatchLab(PanelByHand):
         ``lab.controls["balance"].value = 0.5`` and ``lab.controls["Play"].click()``.
     widget : Widget
         The panel on the page; ``board`` says what it shows.
-    speed, pace, theme, width
+    speed, pace, theme, width, colour_by
         May be set at any time.
 
     Raises
@@ -101,6 +105,7 @@ class BatchLab(PanelByHand):
         max_steps: int = 20_000,
         theme: str = "auto",
         width: str = "wide",
+        scores: Mapping[str, Any] | None = None,
     ) -> None:
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
         self.pace, self.theme, self.width = pace, theme, width
@@ -121,6 +126,7 @@ class BatchLab(PanelByHand):
         self.worker = Worker(self)
         look = {name: getattr(self, name) for name in ("speed", "theme", "width")}
         self.board = Board(first, look, self.worker.tell)
+        self.pointing = Pointing(self, scores)
         self.views = Views(self.runs, self.board, weakref.proxy(self))
         self.controls, self.widget = self.board.controls, self.board.widget
         self.board.show_runs(self.runs.sessions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from textwrap import shorten
 from typing import Any
 
 import ipywidgets as widgets
@@ -103,7 +104,7 @@ def status_of(session: Session, name: str) -> str:
         else "chooses without losses",
     ]
     for event in session.history.events[-1:]:
-        change = html.escape(f"{event.name} = {event.value}")
+        change = html.escape(shorten(f"{event.name} = {event.value}", 50, placeholder=" …"))
         parts.append(f"last change: <b>{change}</b> at step {event.step}")
     if len(session.x) > CHANCES_UP_TO:
         parts.append(f"chances are not shown above {CHANCES_UP_TO} samples")

@@ -6,11 +6,12 @@ import html
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchlab.lab.pointing import Request
 from batchlab.lab.session import FEEDBACK_LAG
 from batchlab.lab.settings import DATA_SETTINGS
 
@@ -190,6 +191,16 @@ class Worker:
             return "stopped; run the cell again for a new panel"
         return "training" if self.box.playing else "paused"
 
+    def now(self, do: Callable[[], None]) -> bool:
+        """Do something quick if nothing is trained or drawn at this moment; whether it was done."""
+        if not self._busy.acquire(blocking=False):
+            return False
+        try:
+            do()
+        finally:
+            self._busy.release()
+        return True
+
     # -- between two steps -------------------------------------------------------------------------
 
     @contextmanager
@@ -253,7 +264,7 @@ class Worker:
         for (run, name), value in letters.items():
             try:
                 self._take(run, name, value)
-            except (TypeError, ValueError) as error:  # all has stayed as it was: go on
+            except (TypeError, ValueError, IndexError) as error:  # all has stayed as it was: go on
                 board.show_error(error)
             except Exception:
                 board.show_traceback()
@@ -264,7 +275,10 @@ class Worker:
 
     def _take(self, run: int, name: str, value: Any) -> None:
         panel = self.panel
-        if name in ("speed", "theme", "width"):
+        request = value if name == "look" else name  # of looks the last one counts
+        if isinstance(request, Request):
+            request.do(panel, panel.runs.sessions[min(run, len(panel.runs.sessions) - 1)])
+        elif name in ("speed", "theme", "width"):
             setattr(panel, name, value)
         elif name in DATA_SETTINGS:
             self.start_anew({run: {name: value}})

@@ -14,9 +14,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
-from batchlab.lab.drawing.names import literal
 from batchlab.lab.session import Session
-from batchlab.style import Theme, colour_of, moved, tidy
+from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
 SMOOTHED = 20  # steps whose mean the loss curve shows

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.drawing.layered import LayeredFigure, Split
+from batchlab.lab.drawing.colouring import Colouring
+from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
 from batchlab.lab.settings import SETTINGS
@@ -46,10 +47,16 @@ class Picture(LayeredFigure):
         Colours of the page.
     width : {"wide", "narrow"}
         For pages of 1280 or of 800 pixels.
+    colouring : Colouring, optional
+        What the colours of the points say; by default their classes.
     """
 
     def __init__(
-        self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
+        self,
+        sessions: Sequence[Session],
+        theme: str = "light",
+        width: str = "wide",
+        colouring: Colouring | None = None,
     ) -> None:
         self.sessions = list(sessions)
         layout = (SETTINGS["width"].check(width, "Picture"), len(self.sessions))
@@ -59,7 +66,7 @@ class Picture(LayeredFigure):
         split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
         super().__init__(SIZES[layout], split, margins, theme, width)
         self._stages = [
-            make_stage(self.axes[letter], session, name, self.theme)
+            make_stage(self.axes[letter], session, name, self.theme, colouring)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
         ]
         self._charts = {
@@ -92,6 +99,9 @@ class Picture(LayeredFigure):
         for letter, chart in self._charts.items():
             if chart.update():
                 self.outgrown(letter)
+
+    def targets(self) -> list[tuple[int, Targets]]:
+        return [(run, stage.targets) for run, stage in enumerate(self._stages)]
 
     def words(self) -> str:
         """What the picture shows, for readers who cannot see it and for tests.
