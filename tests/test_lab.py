@@ -201,10 +201,18 @@ def test_step_trains_exactly_one_batch() -> None:
 def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
     before = threading.active_count()
     lab = BatchLab(X, Y, max_steps=5)
-    lab.play()
-    wait_for(lambda: not lab.playing)
-    wait_for(lambda: threading.active_count() == before)
-    assert 5 <= lab.history.steps < 5 + FEEDBACK_LAG
+    for plays in (1, 2):  # counted from the last Play
+        lab.controls["Play"].value = True
+        wait_for(lambda: not lab.playing)
+        wait_for(lambda: threading.active_count() == before)
+        assert lab.history.steps == plays * 5
+        assert "nobody did so for 5 steps; Play goes on" in lab.board.status.value
+        assert lab.controls["Play"].value is False
+    lab.step()
+    wait_for(lambda: lab.history.steps == 11 and not threads())
+    lab.pause()
+    lab.board.show_state(lab.worker.state, playing=False)
+    assert "nobody" not in lab.board.status.value
 
 
 def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
@@ -236,6 +244,20 @@ def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.Mon
     other.stop()
     first.play()
     assert not first.playing, "a stopped panel stays stopped"
+
+
+def test_a_stopped_panel_that_is_shown_again_works_again() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(3)
+    lab.stop()
+    assert "show the panel again" in lab.board.status.value
+    assert lab.controls["Play"].disabled
+    lab._repr_mimebundle_()
+    assert not lab.controls["Play"].disabled
+    lab.controls["Step"].click()
+    wait_for(lambda: lab.history.steps == 4 and not threads())
+    lab.stop()
+    lab.stop()
 
 
 def test_only_the_settings_of_the_strategy_are_shown() -> None:
@@ -671,7 +693,7 @@ def test_status_says_speed_cost_and_lag() -> None:
     assert "chooses without losses" in lab.board.status.value
     lab.run(1, events={30: {"strategy": "prioritized"}})
     assert "16 steps late" in lab.board.status.value
-    lab.controls["Stop"].click()
+    lab.stop()
     assert "stopped" in lab.board.status.value
 
 
@@ -703,7 +725,7 @@ def test_the_second_run_may_end_while_it_is_shown() -> None:
     lab.controls["Shown run"].value = 1
     wait_for(lambda: not threads())
     lab.controls["Compare with B"].value = False
-    lab.board.show_status("paused", lab.runs.sessions[:1])
+    lab.board.show_status("paused", False, lab.runs.sessions[:1])
     wait_for(lambda: lab.b is None and not threads())
     assert lab.board.error.value == ""
     assert lab.controls["Shown run"].value == 0
@@ -731,7 +753,8 @@ def test_nothing_waits_for_ever_for_a_sampler_that_blocks(
     lab.controls["Step"].click()
     blocked.wait(60)
     try:
-        for name in ("Pause", "Recipe", "Save", "PNG", "10 steps", "Reset"):
+        lab.controls["Play"].value = False
+        for name in ("Recipe", "Save", "PNG", "10 steps", "Reset"):
             lab.controls[name].click()
         lab.controls["balance"].value = 0.5
         lab.controls["theme"].value = "dark"

@@ -29,13 +29,13 @@ FIXED_DATA = (
     'or functions of (labels, batch_size, seed).">Label noise, imbalance and seed are fixed: the '
     "strategies are ready-made samplers.</span>"
 )
+# The one button that stays down while it trains says what it does next.
+PLAY = {"description": "Play", "icon": "play", "tooltip": "train until Pause"}
+PAUSE = {"description": "Pause", "icon": "pause", "tooltip": "stop after this batch"}
 BUTTONS = {
-    "Play": ("play", "train until Pause"),
-    "Pause": ("pause", "stop after this batch"),
     "Step": ("step-forward", "train one batch"),
     "10 steps": ("fast-forward", "train ten batches"),
     "Reset": ("refresh", "back to the first weights"),
-    "Stop": ("stop", "end for good; run the cell for a new panel"),
 }
 SHARE_BUTTONS = {
     "Recipe": ("code", "the run as Python"),
@@ -84,7 +84,7 @@ class Board:
         self._lines: list[str] = []  # of the status
         sliders = self._build_settings(session, look)
         parts = [
-            row(*self._build_buttons(BUTTONS), self._build_comparison()),
+            row(self._build_play(), *self._build_buttons(BUTTONS), self._build_comparison()),
             self.status,
             row(*sliders),
             self.screen,
@@ -121,6 +121,10 @@ class Board:
             value = values.get(name, parameter.default)
             self.controls[name] = control_for(parameter, value)
         return [self.controls[name] for name in order]
+
+    def _build_play(self) -> widgets.Widget:
+        self.controls["Play"] = widgets.ToggleButton(**PLAY, layout=widgets.Layout(width="100px"))
+        return self.controls["Play"]
 
     def _build_buttons(self, described: Mapping[str, tuple[str, str]]) -> list[widgets.Widget]:
         made = {label: button(label, *words) for label, words in described.items()}
@@ -250,17 +254,20 @@ class Board:
             if name not in but:
                 self.show(name, value)
 
-    def show_status(self, state: str, sessions: Sequence[Session]) -> None:
+    def show_status(self, state: str, playing: bool, sessions: Sequence[Session]) -> None:
         """Say what the runs are doing and what they cost."""
         names = ("A", "B") if len(sessions) > 1 else ("",)
         self._lines = [status_of(session, name) for name, session in zip(names, sessions)]
         if self.controls["Batch microscope"].value:
             steps = self.shown_of(sessions).history.steps
             self.controls["Past step"].max = max(steps - 1, 0)
-        self.show_state(state)
+        self.show_state(state, playing)
 
-    def show_state(self, state: str) -> None:
+    def show_state(self, state: str, playing: bool) -> None:
         """Say whether it trains; of the runs, what was said last."""
+        self.show("Play", playing)
+        for name, word in (PAUSE if playing else PLAY).items():
+            setattr(self.controls["Play"], name, word)
         first, *more = self._lines or [""]
         words = "<br>".join([f"<b>{state}</b> · {first}", *more])
         # Two lines high at least: what is below must not jump when a change is added.

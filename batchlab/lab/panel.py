@@ -45,7 +45,7 @@ class BatchLab:
         Whether A and B take the same number of steps, or get the same time to choose and train.
         A run at equal time depends on the computer; its recipe and its file do not.
     max_steps : int, default 20000
-        Playing pauses after so many steps, in case nobody is there to press Pause.
+        Play pauses after so many steps, in case nobody is there to press Pause.
     theme : {"auto", "light", "dark"}
         Colours of the picture; auto takes those of the page.
     width : {"wide", "narrow"}
@@ -55,7 +55,7 @@ class BatchLab:
     ----------
     controls : dict of str to Widget
         What a reader may use: every setting under its name, buttons under the words on them, e.g.
-        ``lab.controls["balance"].value = 0.5`` and ``lab.controls["Play"].click()``.
+        ``lab.controls["Play"].value = True`` and ``lab.controls["Step"].click()``.
     widget : Widget
         The panel on the page; ``board`` says what it shows.
     speed, pace, theme, width
@@ -115,16 +115,20 @@ class BatchLab:
             seed=seed,
         )
         self.runs = Runs(first, versus)
+        self._open()
+        kernel.register(self)
+
+    def _open(self) -> None:
+        """Make what a page shows and the thread that trains; also of a panel that was stopped."""
         self.worker = Worker(self)
         look = {name: getattr(self, name) for name in ("speed", "theme", "width")}
-        self.board = Board(first, look, self.worker.tell)
+        self.board = Board(self.a, look, self.worker.tell)
         self.views = Views(self.runs, self.board, weakref.proxy(self))
         self.controls, self.widget = self.board.controls, self.board.widget
         self.board.show_runs(self.runs.sessions)
         # When nobody has the panel any more, and no page shows it, training ends and widgets close.
         self._gone = weakref.finalize(self, _end, self.worker.box, self.widget)
         self._gone.atexit = False
-        kernel.register(self)
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -209,12 +213,12 @@ class BatchLab:
         return self.history
 
     def play(self) -> None:
-        """Train in the background until told otherwise."""
-        self.worker.start(float("inf"))
+        """Train in the background until told otherwise, or for `max_steps` steps."""
+        self.worker.play(self.max_steps)
 
     def pause(self) -> None:
         """Stop training at the next batch boundary."""
-        self.worker.box.pause()
+        self.worker.pause()
 
     def step(self, steps: int = 1) -> None:
         """Train some steps in the background, then pause."""
@@ -248,10 +252,10 @@ class BatchLab:
         self.worker.show()
 
     def stop(self) -> None:
-        """End the background training for good; a new panel is needed to train again."""
+        """End the background training and let go of the page; showing the panel brings it back."""
         self.worker.close()
         self.worker.join()
-        self.board.show_state(self.worker.state)
+        self.board.show_state(self.worker.state, playing=False)
         kernel.let_go(self)
 
     def show(self) -> None:
@@ -321,6 +325,9 @@ class BatchLab:
         write_whole(path, picture, "BatchLab.export_picture")
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self.worker.box.closed:
+            close(self.widget)
+            self._open()
         with self.worker.at_rest():
             self.worker.show()
             picture = self.views.picture
@@ -328,6 +335,7 @@ class BatchLab:
             own = {"text/plain": words, "image/png": picture.png()}
         self._gone.detach()
         kernel.keep(self)
+        kernel.hear_at_once(self.widget)
         bundle = {**self.widget._repr_mimebundle_(**options), **own}
         return bundle, {"image/png": {"alt": words}}
 

@@ -32,7 +32,7 @@ class LetterBox:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._values: dict[Any, Any] = {}
-        self._steps_to_go: float = 0.0  # infinite while playing
+        self._steps_to_go = 0
         self._manned = False  # a thread is at work
         self._called = False  # it shall come and look, even if there is no step to train
         self._closed = False
@@ -49,7 +49,7 @@ class LetterBox:
             values, self._values = self._values, {}
             return values
 
-    def go(self, steps: float = float("inf")) -> bool:
+    def go(self, steps: int) -> bool:
         """Allow so many steps more; True if there is no thread yet to train them.
 
         Zero steps only call the thread to take the values.
@@ -65,7 +65,7 @@ class LetterBox:
     def claim(self, at_most: int) -> int | None:
         """Take up to `at_most` of the allowed steps; with None the thread must end."""
         with self._lock:
-            steps = int(min(at_most, self._steps_to_go))
+            steps = min(at_most, self._steps_to_go)
             self._steps_to_go -= steps
             self._manned, self._called = steps > 0 or self._called, False
             return steps if self._manned else None
@@ -73,7 +73,7 @@ class LetterBox:
     def pause(self) -> None:
         """Allow no further step."""
         with self._lock:
-            self._steps_to_go = 0.0
+            self._steps_to_go = 0
             self._lock.notify_all()
 
     def close(self) -> None:
@@ -120,6 +120,7 @@ class Worker:
         # Held while the runs train, are drawn or begin anew; never by a widget's callback.
         self._busy = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._at_most = 0  # the steps that the last Play allowed; 0 if it was paused since
         self._status_due = 0.0  # these are on the clock of time.monotonic
         self._draw_at = self._draw_change_at = 0.0
         self._drawing_cost = 0.0  # seconds of a picture, on average: now and then one takes long
@@ -130,18 +131,16 @@ class Worker:
         """Hear what a reader does. Nothing here waits for a step: a sampler may take its time."""
         panel = self.panel
         at_once = {
-            "Play": panel.play,
-            "Pause": panel.pause,
+            "Play": panel.play if value else panel.pause,
             "Step": panel.step,
             "10 steps": lambda: panel.step(10),
-            "Stop": self.close,
         }
         if name in at_once:
             at_once[name]()
-            panel.board.show_state(self.state)
+            panel.board.show_state(self.state, self.playing_on)
             return
         if name == "Reset":
-            self.box.pause()
+            self.pause()
         if name in ("strategy", "Shown run"):
             # Now, not by the thread: the next move of a slider is for this strategy or run already.
             strategy = value if name == "strategy" else None
@@ -151,12 +150,23 @@ class Worker:
         if name not in panel.board.live:
             self.call()
 
-    def start(self, steps: float) -> None:
+    def play(self, at_most: int) -> None:
+        """Train until told otherwise, but not more than so many steps from now on."""
+        self.pause()
+        self._at_most = at_most
+        self.start(at_most)
+
+    def start(self, steps: int) -> None:
         """Train so many steps more."""
         self.panel.board.error.value = ""
         self.call(steps)
 
-    def call(self, steps: float = 0) -> None:
+    def pause(self) -> None:
+        """Train no further step for now."""
+        self._at_most = 0
+        self.box.pause()
+
+    def call(self, steps: int = 0) -> None:
         """Let the thread read its letters, and train so many steps more."""
         if self.box.go(steps):
             self._draw_at = self._draw_change_at = time.monotonic()
@@ -187,8 +197,17 @@ class Worker:
     def state(self) -> str:
         """What the panel is doing, in a word or two."""
         if self.box.closed:
-            return "stopped; run the cell again for a new panel"
-        return "training" if self.box.playing else "paused"
+            return "stopped; show the panel again to go on"
+        if self.box.playing:
+            return "training"
+        if self._at_most:
+            return f"paused, since nobody did so for {self._at_most} steps; Play goes on"
+        return "paused"
+
+    @property
+    def playing_on(self) -> bool:
+        """Whether it trains because of Play, not a step or ten."""
+        return self.box.playing and self._at_most > 0
 
     # -- between two steps -------------------------------------------------------------------------
 
@@ -233,12 +252,10 @@ class Worker:
                 self._draw_at = max(self._draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
                 self._draw_change_at = began + 2 * cost  # what a reader does is shown at once
         except BaseException:  # also SystemExit from a model or a sampler: show it, stay alive
-            box.pause()
+            self.pause()
             panel.board.show_traceback()
             if steps is None:
                 return None
-        if panel.runs.steps >= panel.max_steps:
-            box.pause()
         return max(steps / panel.speed - (time.monotonic() - began), 0)
 
     def _steps_at_once(self) -> int:
@@ -322,4 +339,4 @@ class Worker:
         if self.box.playing and time.monotonic() < self._status_due:
             return
         self._status_due = time.monotonic() + 1 / STATUS_PER_SECOND
-        self.panel.board.show_status(self.state, self.panel.runs.sessions)
+        self.panel.board.show_status(self.state, self.playing_on, self.panel.runs.sessions)
