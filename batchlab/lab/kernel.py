@@ -24,6 +24,21 @@ _PANEL_OF_CELL: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDiction
 _SHOWN: set[Any] = set()
 
 
+def check_widgets() -> None:
+    """Refuse ipywidgets 7, which old notebook services bring along.
+
+    Raises
+    ------
+    ImportError
+        With what to type.
+    """
+    if int(widgets.__version__.partition(".")[0]) < 8:
+        raise ImportError(
+            f"BatchLab: the panel needs ipywidgets 8, got {widgets.__version__}. Run "
+            '%pip install "ipywidgets>=8.1" in a cell, then restart the kernel.'
+        )
+
+
 def register(panel: Any) -> None:
     """Make `panel` the one of the present cell, and let interrupts pause it."""
     cell = _present_cell()

@@ -16,6 +16,7 @@ from batchlab.files import check_path, write_whole
 from batchlab.history import History
 from batchlab.lab import kernel, recipe
 from batchlab.lab.board import Board
+from batchlab.lab.page import NOTE
 from batchlab.lab.parts import close
 from batchlab.lab.runs import Runs
 from batchlab.lab.session import Events, Session
@@ -48,8 +49,8 @@ class BatchLab:
         Play pauses after so many steps, in case nobody is there to press Pause.
     theme : {"auto", "light", "dark"}
         Colours of the picture; auto takes those of the page.
-    width : {"wide", "narrow"}
-        Layout of the picture; narrow suits 800 pixels.
+    width : {"auto", "wide", "narrow"}
+        Layout of the picture; narrow suits 800 pixels, auto takes what there is room for.
 
     Attributes
     ----------
@@ -98,8 +99,9 @@ class BatchLab:
         pace: str = "step",
         max_steps: int = 20_000,
         theme: str = "auto",
-        width: str = "wide",
+        width: str = "auto",
     ) -> None:
+        kernel.check_widgets()
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
         self.pace, self.theme, self.width = pace, theme, width
         first = Session(
@@ -260,7 +262,7 @@ class BatchLab:
 
     def show(self) -> None:
         """Show the panel below the cell; the picture stays in a notebook that is saved."""
-        display(self)
+        self._ipython_display_()
 
     # -- to keep and to share ----------------------------------------------------------------------
 
@@ -324,20 +326,21 @@ class BatchLab:
             picture = self.views.picture.png() if kind == ".png" else self.views.picture.svg()
         write_whole(path, picture, "BatchLab.export_picture")
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _ipython_display_(self) -> None:
         if self.worker.box.closed:
             close(self.widget)
             self._open()
         with self.worker.at_rest():
             self.worker.show()
-            picture = self.views.picture
-            words = picture.words()
-            own = {"text/plain": words, "image/png": picture.png()}
+            picture, alt = self.views.still()
         self._gone.detach()
         kernel.keep(self)
         kernel.hear_at_once(self.widget)
-        bundle = {**self.widget._repr_mimebundle_(**options), **own}
-        return bundle, {"image/png": {"alt": words}}
+        view = self.widget._repr_mimebundle_()
+        view.pop("text/plain")  # what a widget is in Python, at great length
+        display({"text/html": NOTE}, raw=True)
+        display(picture, metadata=alt, raw=True)
+        display(view, raw=True)
 
 
 def _end(box: LetterBox, widget: widgets.Widget) -> None:

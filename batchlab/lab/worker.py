@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ FRAMES_PER_SECOND, STATUS_PER_SECOND = 12, 3
 # Drawing gets this share of the time, or half of the time in which the training waits for its next
 # step if that is more: so a slow picture cannot starve the training.
 DRAWING_SHARE = 0.18
+HANDS_REST = 0.25  # seconds between two values of one drag: each is an event, for a replay to be exact
 PATIENCE = 30.0  # seconds that a call waits for the step at work; to compile a model takes some
 FILES = {"Save": ".json", "CSV": ".csv", "PNG": ".png", "SVG": ".svg"}
 
@@ -32,6 +34,7 @@ class LetterBox:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._values: dict[Any, Any] = {}
+        self._last: tuple[float, set[Any]] = (-math.inf, set())  # when were which taken
         self._steps_to_go = 0
         self._manned = False  # a thread is at work
         self._called = False  # it shall come and look, even if there is no step to train
@@ -43,10 +46,18 @@ class LetterBox:
             self._values.pop(name, None)  # so that the order is that of the last writing
             self._values[name] = value
 
-    def take_values(self) -> dict[Any, Any]:
-        """All that was asked for since the last call, in order."""
+    def take_values(self, rest: float = 0.0) -> dict[Any, Any]:
+        """All that was asked for since the last call, in order.
+
+        Nothing yet if it is the same again within `rest` seconds: somebody is dragging a slider.
+        """
         with self._lock:
+            then, names = self._last
+            if self._values.keys() <= names and time.monotonic() < then + rest:
+                return {}
             values, self._values = self._values, {}
+            if values:
+                self._last = (time.monotonic(), set(values))
             return values
 
     def go(self, steps: int) -> bool:
@@ -139,7 +150,7 @@ class Worker:
             at_once[name]()
             panel.board.show_state(self.state, self.playing_on)
             return
-        if name == "Reset":
+        if name in ("Reset", "Undo"):
             self.pause()
         if name in ("strategy", "Shown run"):
             # Now, not by the thread: the next move of a slider is for this strategy or run already.
@@ -242,10 +253,10 @@ class Worker:
                 self.show()
                 return None
             with self._busy:
-                changed = self.take_letters()
+                changed = self.take_letters(HANDS_REST if steps else 0)
                 panel.runs.train(steps, panel.pace)
             idle = 1 - (time.monotonic() - began) * panel.speed / max(steps, 1)
-            if steps and began >= (self._draw_change_at if changed else self._draw_at):
+            if steps and panel.views.seen and began >= (self._draw_change_at if changed else self._draw_at):
                 self._drawing_cost += (self.show() - self._drawing_cost) / 4
                 share = max(DRAWING_SHARE, idle / 2)
                 cost = self._drawing_cost
@@ -262,9 +273,9 @@ class Worker:
         """As many as fit into half the time of a picture, so that a slider is heard at once."""
         return max(1, min(round(self.panel.speed / (2 * FRAMES_PER_SECOND)), FEEDBACK_LAG))
 
-    def take_letters(self) -> bool:
+    def take_letters(self, rest: float = 0.0) -> bool:
         """Do what the board asks for; whether there was anything."""
-        letters, board = self.box.take_values(), self.panel.board
+        letters, board = self.box.take_values(rest), self.panel.board
         if letters:
             board.error.value = ""
         for (run, name), value in letters.items():
@@ -290,6 +301,9 @@ class Worker:
                 panel.runs.sessions[run].apply(name, value)
         elif name == "Reset":
             self.start_anew()
+        elif name == "Undo":
+            panel.runs.undo()
+            self._show_other_runs()
         elif name == "Compare with B":
             self._compare(value)
         elif name == "Recipe":
@@ -303,6 +317,7 @@ class Worker:
         """All runs back to step 0, and other data where asked for."""
         self.panel.runs.start_anew(data)
         self.panel.views.forget()
+        self.panel.board.show_undo(self.panel.runs.kept is not None)
 
     def _compare(self, wanted: bool) -> None:
         panel = self.panel
@@ -311,8 +326,13 @@ class Worker:
         try:
             panel.runs.compare(wanted)
         finally:  # a model that cannot be cloned
-            panel.views.forget()
-            panel.board.show_runs(panel.runs.sessions)
+            self._show_other_runs()
+
+    def _show_other_runs(self) -> None:
+        panel = self.panel
+        panel.views.forget()
+        panel.board.show_runs(panel.runs.sessions)
+        panel.board.show_undo(panel.runs.kept is not None)
 
     def _write(self, name: str) -> None:
         panel = self.panel
@@ -322,8 +342,10 @@ class Worker:
         panel.board.written.value = f"written: {html.escape(str(path))}"
 
     def show(self) -> float:
-        """Draw; the seconds it took."""
+        """Draw, if anyone sees it; the seconds it took."""
         began = time.monotonic()
+        if not self.panel.views.seen:
+            return 0.0
         with self._busy:
             self.panel.views.show()
             cost = time.monotonic() - began
