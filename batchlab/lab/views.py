@@ -39,16 +39,33 @@ class Views:
         return self._look.theme
 
     @property
+    def width(self) -> str:
+        """The layout in use; "auto" takes what the page has room for."""
+        if self._look.width == "auto":
+            return "narrow" if self._board.page.narrow else "wide"
+        return self._look.width
+
+    @property
+    def seen(self) -> bool:
+        """Whether the panel is in sight, as far as is known."""
+        return self._board.page.seen
+
+    def still(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture for a notebook that is saved: data and metadata of an output."""
+        words = self.picture.words()
+        return {"text/plain": words, "image/png": self.picture.png()}, {"image/png": {"alt": words}}
+
+    @property
     def picture(self) -> Picture:
         """The picture of the run, as the panel is to look now."""
-        sessions, look = self._runs.sessions, (self.theme, self._look.width)
+        sessions, look = self._runs.sessions, (self.theme, self.width)
         picture = self._picture
         if picture is None or picture.sessions != list(sessions) or picture.look != look:
             picture = self._picture = Picture(sessions, *look, self._look.pointing.colouring)
         return picture
 
     def _microscope_on(self, session: Session) -> Microscope:
-        glass, look = self._microscope, (self.theme, self._look.width)
+        glass, look = self._microscope, (self.theme, self.width)
         if glass is None or glass.session is not session or glass.look != look:
             glass = self._microscope = Microscope(session, *look)
         return glass
