@@ -137,6 +137,7 @@ def resume(
             values = _values(archive, model)
             history = _history(archive, recorded)
     loader.sampler.load_state_dict(state)
+    loader.drawn = history.steps
     for variable, value in zip(_variables(model), values):
         variable.assign(value)
     return history

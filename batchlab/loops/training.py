@@ -43,6 +43,7 @@ def train(
     checkpoint_every: int | None = None,
     history: History | None = None,
     resident_limit: int = RESIDENT_LIMIT,
+    **of_fit: Any,
 ) -> History:
     """Train like ``model.fit``, on the batches that the loader's sampler chooses, compiled.
 
@@ -102,8 +103,10 @@ def train(
     history : History, optional
         Go on with this run, as :func:`resume` gives it.
     resident_limit : int, default 2**31
-        Bytes of data that may be copied to the device. Larger data, and memory-mapped arrays, are
+        Bytes of data that may be copied to the device. Larger data, and what is not in memory, are
         gathered on the host while the device computes.
+    **of_fit
+        No more: what else ``model.fit`` takes is refused with what to write instead.
 
     Returns
     -------
@@ -120,6 +123,9 @@ def train(
     KeyboardInterrupt
         After Ctrl-C, when the steps under way are done and recorded.
     """
+    _refuse(of_fit)
+    if not isinstance(loader, Loader):  # train(model, x, y), where y is in the place of epochs
+        check_own_step(model, loader, "train", step)
     check_ready(model, epochs, "train", step)
     check_own_step(model, loader, "train", step)
     for name, value in (
@@ -198,7 +204,8 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             "train: validation_data is evaluated by the loss given to compile, not by step, and model "
             f"{model.name!r} has none. Compile it with one, or score it in a callback."
         )
-    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
+    pipeline = isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
+    if pipeline and not (isinstance(data, Loader) and data.in_memory):
         return
     if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
         raise TypeError(
@@ -214,7 +221,7 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             f"train: validation_data must have one row per sample each, got {lengths} rows."
         )
     specs = specs_of((x, y))
-    if not model.run_eagerly and specs != specs_of((steps.loader.x, steps.loader.y)):
+    if not model.run_eagerly and specs != steps.loader.specs[:2]:
         try:  # a trace: nothing is computed
             tf.function(
                 lambda x, y: model.compute_loss(x, y, model(x, training=False)), autograph=False
@@ -226,6 +233,29 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             ) from error
     if not own_step:
         check_targets(model, y, steps.outputs, "validation_data[1]")
+
+
+_INSTEAD = {
+    "x": "loader=Loader(x, y, sampler=...)",
+    "y": "loader=Loader(x, y, sampler=...)",
+    "batch_size": "a sampler with this batch_size",
+    "class_weight": "Loader(x, y, sample_weight=np.array(weights)[y], sampler=...) to weight losses, "
+    "or ClassBalancedSampler(y, batch_size) to draw classes alike",
+    "initial_epoch": "history=resume(path, model, loader)",
+    "sample_weight": "Loader(x, y, sample_weight=..., sampler=...)",
+    "shuffle": "RandomSampler or SequentialSampler: the sampler decides the order",
+    "steps_per_epoch": "a sampler whose epoch has so many batches",
+    "validation_split": "validation_data=(x_val, y_val), with sklearn.model_selection."
+    "train_test_split(x, y) before",
+    "validation_steps": "validation_data=(x_val[:n], y_val[:n])",
+    "workers": "Loader(x, y, sampler=..., workers=...)",
+}
+
+
+def _refuse(of_fit: dict[str, Any]) -> None:
+    for name in of_fit:
+        mend = f" Write {_INSTEAD[name]}." if name in _INSTEAD else ""
+        raise TypeError(f"train: {name} is no parameter of train.{mend}")
 
 
 def _evaluate(
