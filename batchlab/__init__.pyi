@@ -46,6 +46,7 @@ from .parameters import (
 from .samplers import (
     ClassBalancedSampler as ClassBalancedSampler,
     CurriculumSampler as CurriculumSampler,
+    HandPickedSampler as HandPickedSampler,
     MixtureSampler as MixtureSampler,
     MPerClassSampler as MPerClassSampler,
     PrioritizedSampler as PrioritizedSampler,

@@ -282,4 +282,4 @@ def parameters_of(thing: Any) -> dict[str, Parameter]:
         if isinstance(value, Parameter)
     }
     # Some settings are known only per object, such as one ratio for each source of a mixture.
-    return {**declared, **getattr(thing, "own_parameters", {})}
+    return declared if thing is cls else {**declared, **getattr(thing, "own_parameters", {})}

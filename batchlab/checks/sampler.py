@@ -184,7 +184,8 @@ def _coverage(subject: Subject) -> Iterator[Finding]:
         record,
         once="once" in subject.contract,
         possible=subject.stated.possible if subject.stated.count else None,
-        promised=getattr(original, "replacement", True) is False,
+        promised=getattr(original, "replacement", True) is False
+        and not getattr(original, "repeats", False),
         may_drop=getattr(original, "drop_last", False) is True or declared,
     )
     yield from class_mix(record)

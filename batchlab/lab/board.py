@@ -21,7 +21,7 @@ from batchlab.lab.parts import (
     status_of,
 )
 from batchlab.lab.session import Session
-from batchlab.lab.settings import DATA_SETTINGS, SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, HAND, SETTINGS
 from batchlab.parameters import Parameter
 
 FIXED_DATA = (
@@ -111,6 +111,8 @@ class Board:
         self._declared: dict[str, Parameter] = {}
         for strategy in session.samplers:
             self._declared |= session.settable(strategy)
+        for name in HAND:  # these are pointed at
+            self._declared.pop(name, None)
         self._declared["speed"] = SETTINGS["speed"]
         self.live = self._declared.keys() - set(DATA_SETTINGS)
         values = {**session.settings, **look}
@@ -231,7 +233,7 @@ class Board:
         settable = session.settable(strategy)
         for name in self._declared:
             set_visible(self.controls[name], name in settable or name == "speed")
-        values = {name: session.value(name, strategy) for name in settable}
+        values = {name: session.value(name, strategy) for name in settable if name in self._declared}
         for name, value in {**values, "strategy": strategy}.items():
             self._show(name, value)
 

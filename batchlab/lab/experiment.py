@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from batchlab.backend import keras
 from batchlab.datasets import imbalanced, with_label_noise
 from batchlab.lab.data import checked_data, checked_names, checked_scored
-from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, own_settings
+from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, hand_settings, own_settings
 from batchlab.loaders import Loader
 from batchlab.loops.step import check_ready
 from batchlab.parameters import Parameter
@@ -160,7 +160,7 @@ class Experiment:
             del general["batch_size"]
         rate = general.pop("learning_rate")
         data = {name: SETTINGS[name] for name in DATA_SETTINGS if self.rebuildable}
-        return {**general, **own, "learning_rate": rate, **data}
+        return {**general, **own, "learning_rate": rate, **hand_settings(sampler), **data}
 
     def value(self, name: str, strategy: str | None = None) -> Any:
         """The present value of a setting, as a strategy has it, the present one by default."""

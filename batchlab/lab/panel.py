@@ -16,6 +16,7 @@ from batchlab.files import check_path, write_whole
 from batchlab.history import History
 from batchlab.lab import kernel, recipe
 from batchlab.lab.board import Board
+from batchlab.lab.byhand import PanelByHand
 from batchlab.lab.parts import close
 from batchlab.lab.runs import Runs
 from batchlab.lab.session import Events, Session
@@ -25,7 +26,7 @@ from batchlab.lab.worker import LetterBox, Worker
 from batchlab.parameters import Parameter
 
 
-class BatchLab:
+class BatchLab(PanelByHand):
     """Train live, and change the batches while it trains.
 
     The cell that makes a panel returns at once: training goes on in the background until Pause,

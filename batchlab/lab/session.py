@@ -16,16 +16,18 @@ from sklearn.metrics import balanced_accuracy_score
 
 from batchlab.backend import keras
 from batchlab.history import History
+from batchlab.lab.byhand import ByHand, hand_over, held
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
 from batchlab.lab.record import Record
-from batchlab.lab.settings import DATA_SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, hand_settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.runner import Runner
 from batchlab.loops.step import check_own_step
 from batchlab.parameters import Parameter
+from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
 
 # Losses reach a sampler's update() at every multiple of so many steps, and at an epoch's end: as in
@@ -41,7 +43,7 @@ CHANCES_KEPT = 20_000
 SAMPLES_KEPT = 32 * CHANCES_KEPT
 Events = Mapping[int, Mapping[str, Any] | Sequence[tuple[str, Any]]]
 
-class Session(Experiment, Record):
+class Session(Experiment, Record, ByHand):
     """A model, the data, a few strategies, and the record of one run.
 
     It is what the panel shows, without the panel: settings change between batches, and every
@@ -172,6 +174,7 @@ class Session(Experiment, Record):
         for sampler in self.samplers.values():
             if begun(sampler) and hasattr(sampler, "continue_epoch"):  # as it does after a resume
                 sampler.continue_epoch()
+        self.samplers = {name: held(sampler) for name, sampler in self.samplers.items()}
         self.strategy = next(iter(self.samplers))
         self.history = History(len(self.x), keep=SAMPLES_KEPT)
         self.scores: list[tuple[int, float]] = []
@@ -245,10 +248,17 @@ class Session(Experiment, Record):
                 self.model.optimizer.learning_rate = value
         elif name != "strategy":
             setattr(samplers[strategy], name, value)
-        elif hasattr(samplers[strategy], "batch_size") and hasattr(samplers[value], "batch_size"):
-            # A strategy that cannot make batches of this size keeps its own.
-            with contextlib.suppress(ValueError):
-                samplers[value].batch_size = samplers[strategy].batch_size
+        elif value != strategy:
+            old, new = samplers[strategy], samplers[value]
+            if hasattr(old, "batch_size") and hasattr(new, "batch_size"):
+                # A strategy that cannot make batches of this size keeps its own.
+                with contextlib.suppress(ValueError):
+                    new.batch_size = old.batch_size
+            # A strategy that came with picks of its own keeps them to itself.
+            if isinstance(self.patterns[strategy], Sampler) and isinstance(
+                self.patterns[value], Sampler
+            ):
+                hand_over(old, new)
 
     # -- training --------------------------------------------------------------------------------
 
@@ -326,7 +336,7 @@ class Session(Experiment, Record):
 
     def advance(self, steps: int) -> None:
         """Train on the next `steps` batches."""
-        before = self.history.steps
+        before = self._drawn_from = self.history.steps
         self._loader.sampler = self.sampler
         self._drawn_chances: list[NDArray[np.float32] | None] = []
         try:
@@ -341,9 +351,12 @@ class Session(Experiment, Record):
         chances = None
         if len(self.x) <= CHANCES_UP_TO:
             chances = getattr(self.sampler, "probabilities", None)
+        picked = hand_settings(self.sampler) and self.value("next")
         indices = next(batches)
         known = None if chances is None else chances[indices].astype(np.float32)
         self._drawn_chances.append(known)
+        if picked:  # for this batch, and no longer
+            self._past.append((self._drawn_from + len(self._drawn_chances), dict(self.settings)))
         return indices
 
     @property

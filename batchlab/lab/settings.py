@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchlab.parameters import Parameter, parameters_of
-from batchlab.samplers import Sampler
+from batchlab.samplers import HandPickedSampler, Sampler
 from batchlab.style import THEMES
 
 
@@ -118,12 +118,19 @@ SETTINGS = {
 DATA_SETTINGS = tuple(name for name, setting in SETTINGS.items() if setting.scope == "data")
 # What every sampler has: its batch size is declared above, the other two are fixed within a run.
 COMMON = tuple(parameters_of(Sampler))
+HAND = tuple(parameters_of(HandPickedSampler))
 
 
 def own_settings(sampler: Any) -> dict[str, Parameter]:
     """The settings that `sampler` has and others may not have, by name."""
     declared = parameters_of(sampler).items()
-    return {name: parameter for name, parameter in declared if name not in COMMON}
+    return {name: parameter for name, parameter in declared if name not in (*COMMON, *HAND)}
+
+
+def hand_settings(sampler: Any) -> dict[str, Parameter]:
+    """What may be picked by hand of `sampler`, by name; nothing where it is another's."""
+    declared = parameters_of(sampler)
+    return {name: declared[name] for name in HAND if name in declared}
 
 
 class Settings(dict[str, Any]):

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,7 +82,12 @@ def save(
         _write(file, content, arrays)
 
 
-def resume(path: str | os.PathLike[str], model: keras.Model, loader: Loader) -> History:
+def resume(
+    path: str | os.PathLike[str],
+    model: keras.Model,
+    loader: Loader,
+    step: Callable[..., Any] | None = None,
+) -> History:
     """Put a model and a sampler back to where :func:`save` found them.
 
     Go on with ``train(model, loader, epochs, history=history)``: the weights end as if training had
@@ -96,6 +101,8 @@ def resume(path: str | os.PathLike[str], model: keras.Model, loader: Loader) -> 
         Built and compiled as it was then.
     loader : Loader
         With the same data, and a sampler that was built as it was then.
+    step : callable, optional
+        The training step of your own that it was trained with, if any: see :func:`train`.
 
     Returns
     -------
@@ -110,8 +117,8 @@ def resume(path: str | os.PathLike[str], model: keras.Model, loader: Loader) -> 
         If it is damaged, or of another model, sampler or number of samples. Model and sampler are
         left as they were.
     """
-    check_ready(model, 1, "resume")
-    check_own_step(model, loader, "resume")
+    check_ready(model, 1, "resume", step)
+    check_own_step(model, loader, "resume", step)
     _check_sampler(loader.sampler)
     with _opened(path) as file:
         where = f"{_FILE} in {os.fspath(path)}"
@@ -124,7 +131,7 @@ def resume(path: str | os.PathLike[str], model: keras.Model, loader: Loader) -> 
                 f"resume: the checkpoint was made with {n} samples, and the loader has {loader.n}. "
                 "Build the loader with the same data."
             )
-        build(model, loader)
+        build(model, loader, step)
         _check_same_variables(variables, _signature(model))
         with _called_damaged(where):
             values = _values(archive, model)

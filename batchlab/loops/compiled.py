@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build, check_own_step, loss_tracker
+from batchlab.loops.step import build, check_own_step, check_ready, loss_tracker
 from batchlab.loops.targets import check_targets
 from batchlab.validation import check_indices
 
@@ -76,6 +76,8 @@ class CompiledSteps:
         Bytes of data that may be copied to the device.
     most : int, optional
         Steps per call at most; by default up to 2048, fewer for large batches.
+    step : callable, optional
+        A training step of your own: see :func:`train`.
 
     Attributes
     ----------
@@ -97,8 +99,10 @@ class CompiledSteps:
         jit_compile: bool | None = None,
         resident_limit: int = RESIDENT_LIMIT,
         most: int | None = None,
+        step: Callable[..., Any] | None = None,
     ) -> None:
-        check_own_step(model, loader, type(self).__name__)
+        check_ready(model, 1, type(self).__name__, step)
+        check_own_step(model, loader, type(self).__name__, step)
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
@@ -109,8 +113,10 @@ class CompiledSteps:
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit
         self.streamed = too_large or any(map(_memory_mapped, leaves))
-        self.program = _program(model, loader, self.streamed, selection, adversarial, jit_compile)
-        self.outputs = model.__dict__["_batchlab_programs"][2]
+        self.program = _program(
+            model, loader, step, self.streamed, selection, adversarial, jit_compile
+        )
+        self.outputs = model.__dict__["_batchlab_programs"][3]
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -208,20 +214,25 @@ def _memory_mapped(array: Any) -> bool:
     return any(isinstance(source, np.memmap) for source in sources)
 
 
-def _program(model: keras.Model, loader: Loader, *options: Any) -> Program:
+def _program(
+    model: keras.Model, loader: Loader, step: Callable[..., Any] | None, *options: Any
+) -> Program:
     """The model's program for these options; the latest few are kept, so that each compiles once."""
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     present = loss_tracker(model)
-    tracker, programs, outputs = model.__dict__.get("_batchlab_programs", (None, {}, None))
-    if tracker is present:
-        check_targets(model, loader.y, outputs)
+    kept = model.__dict__.get("_batchlab_programs", (None, None, {}, None))
+    tracker, built_for, programs, outputs = kept
+    if tracker is present and built_for is step:
+        if step is None:
+            check_targets(model, loader.y, outputs)
     else:
-        programs, outputs = {}, build(model, loader)
-        model.__dict__["_batchlab_programs"] = (present, programs, outputs)
+        programs = programs if tracker is present else {}
+        outputs = build(model, loader, step)
+        model.__dict__["_batchlab_programs"] = (present, step, programs, outputs)
     # A layer that was frozen since is trained no more.
-    key = (*options, *map(id, model.trainable_variables))
-    programs[key] = programs.pop(key, None) or Program(model, *options)
+    key = (step, *options, *map(id, model.trainable_variables))
+    programs[key] = programs.pop(key, None) or Program(model, *options, step)
     while len(programs) > _PROGRAMS:
         del programs[next(iter(programs))]
     return programs[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ import numpy as np
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import forward, loss_per_sample, loss_tracker, weights_for_loss
+from batchlab.loops.step import (
+    batch_loss,
+    forward,
+    loss_per_sample,
+    loss_tracker,
+    weights_for_loss,
+)
 from batchlab.loops.xla import unsupported_ops, use_xla
 
 
@@ -29,6 +36,8 @@ class Program:
         Turns part of every batch into adversarial examples.
     jit_compile : bool, optional
         Whether to use XLA; by default the rule of :func:`use_xla`.
+    step : callable, optional
+        Takes the place of the compiled loss: see :func:`train`.
     """
 
     def __init__(
@@ -38,11 +47,13 @@ class Program:
         selection: PoolSelection | None = None,
         adversarial: Adversarial | None = None,
         jit_compile: bool | None = None,
+        step: Callable[..., Any] | None = None,
     ) -> None:
         self.model = model
         self.streamed = streamed
         self.selection = selection
         self.adversarial = adversarial
+        self.own_step = step
         self.xla = use_xla(model, jit_compile)
         self._sample_losses = loss_per_sample(model)
         self._mean_loss = loss_tracker(model)
@@ -186,20 +197,25 @@ class Program:
         if self.adversarial is not None:
             x = self.adversarial.mix(model, self._sample_losses, x, y, step, settings)
         with tf.GradientTape() as tape:
-            y_pred = forward(model, x)
-            weights = weights_for_loss(model, y, y_pred, weights)
-            loss = model.compute_loss(x, y, y_pred, weights)
+            if self.own_step is None:
+                y_pred = forward(model, x)
+                weights = weights_for_loss(model, y, y_pred, weights)
+                loss, taken = model.compute_loss(x, y, y_pred, weights), False
+            else:
+                losses, loss, taken = batch_loss(self.own_step, model, x, y, weights)
             scaled_loss = model.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, model.trainable_weights)
-        if gradients:
+        if not taken and model.trainable_weights:
+            gradients = tape.gradient(scaled_loss, model.trainable_weights)
             model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))
         self._mean_loss.update_state(loss, sample_weight=tf.shape(samples)[0])
-        model.compute_metrics(x, y, y_pred, weights)
-        return self._sample_losses(y, y_pred, loss), tf.cast(tf.reduce_sum(loss), tf.float32)
+        if self.own_step is None:
+            model.compute_metrics(x, y, y_pred, weights)
+            losses = self._sample_losses(y, y_pred, loss)
+        return losses, tf.cast(tf.reduce_sum(loss), tf.float32)
 
     def logs(self) -> dict[str, Any]:
         """The loss and the metrics since the epoch began, by name: numbers, or arrays of them."""
-        results = self.model.get_metrics_result()
+        results = self.model.get_metrics_result() if self._measures else {}
         if "loss" not in results or not self._keras_keeps_loss:
             results = {**results, "loss": self._mean_loss.result()}
         arrays = {name: np.asarray(value) for name, value in results.items()}
@@ -210,6 +226,15 @@ class Program:
         self.model.reset_metrics()
         if not self._keras_keeps_loss:
             self._mean_loss.reset_state()
+
+    @property
+    def _measures(self) -> bool:
+        """Whether steps update the compiled metrics; one's own does if it calls compute_metrics."""
+        if self.own_step is None:
+            return True
+        used = {id(variable) for steps in self._functions.values() for variable in steps.variables}
+        built = all(getattr(metric, "built", True) for metric in self.model.metrics)
+        return built and all(id(it.value) in used for it in self.model.metrics_variables)
 
     @property
     def _keras_keeps_loss(self) -> bool:

@@ -166,10 +166,11 @@ class Runner:
         finite = np.isfinite(result.totals) & np.isfinite(result.losses).all(axis=1)
         count = len(finite) if finite.all() else int(finite.argmin())
         good = result.first(count)
-        self.history.record(good.indices, good.losses)
-        self.history.scored += count * result.scored_per_step
-        if count and block.listens:
-            self._pending.append((block.sampler, good))
+        if count:
+            self.history.record(good.indices, good.losses)
+            self.history.scored += count * result.scored_per_step
+            if block.listens:
+                self._pending.append((block.sampler, good))
         if count < len(finite):
             self._stop_at_nan(group, result, count, before)
 

@@ -13,22 +13,29 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import loss_terms, unknown_to_optimizer
 from batchlab.loops.targets import by_place, check_targets
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
-def check_ready(model: Any, epochs: int, owner: str) -> None:
+def check_ready(model: Any, epochs: int, owner: str, step: Any = None) -> None:
     """Refuse what cannot be trained, before the first step.
+
+    A `step` of one's own takes the place of the loss.
 
     Raises
     ------
     TypeError
-        If `model` is no Keras model, or `epochs` no whole number.
+        If `model` is no Keras model, `epochs` no whole number, or `step` no function.
     ValueError
         If the model is not compiled, or `epochs` is below 1.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"{owner}: model must be a keras.Model, got {type(model).__name__}.")
-    own_loss = type(model).compute_loss is not keras.Model.compute_loss
+    if step is not None and not callable(step):
+        raise TypeError(
+            f"{owner}: step must be a function of (model, x, y, weights) that returns the losses, got "
+            f"{shown(step)}."
+        )
+    own_loss = step is not None or type(model).compute_loss is not keras.Model.compute_loss
     if not model.compiled or model.optimizer is None or (model.loss is None and not own_loss):
         raise ValueError(
             f"{owner}: model {model.name!r} is not compiled with an optimizer and a loss. Call "
@@ -37,13 +44,14 @@ def check_ready(model: Any, epochs: int, owner: str) -> None:
     Parameter(1, low=1, name="epochs").check(epochs, owner)
 
 
-def check_own_step(model: keras.Model, loader: Any, owner: str) -> None:
+def check_own_step(model: Any, loader: Any, owner: str, step: Any = None) -> None:
     """Refuse what only ``model.fit`` can do, by name.
 
     Raises
     ------
     TypeError
-        If `loader` is no :class:`Loader`, or the model has a ``train_step`` of its own.
+        If `loader` is no :class:`Loader`, or the model has a ``train_step`` of its own, which a
+        `step` given to :func:`train` replaces.
     ValueError
         If the model is distributed over several devices.
     """
@@ -58,10 +66,11 @@ def check_own_step(model: keras.Model, loader: Any, owner: str) -> None:
             f"{owner}: {unknown[0].path} was not trainable when model {model.name!r} was compiled, "
             "and its optimizer does not know it. Call model.compile(...) again."
         )
-    if type(model).train_step is not keras.Model.train_step:
+    if step is None and type(model).train_step is not keras.Model.train_step:
         raise TypeError(
             f"{owner}: {type(model).__name__} has a train_step of its own, which would be ignored "
-            "here. Use model.fit(loader, shuffle=False), or move it to compute_loss."
+            "here. Use model.fit(loader, shuffle=False), move it to compute_loss, or give it to train "
+            "as step=..., a function."
         )
     if model.distribute_strategy.num_replicas_in_sync > 1:
         raise ValueError(
@@ -71,7 +80,7 @@ def check_own_step(model: keras.Model, loader: Any, owner: str) -> None:
         )
 
 
-def build(model: keras.Model, loader: Loader) -> Any:
+def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | None = None) -> Any:
     """Create every variable of model, loss, metrics and optimizer, as ``model.fit`` does first.
 
     One step is traced, as in ``model.fit``, and none is taken: no layer that counts or draws
@@ -80,18 +89,22 @@ def build(model: keras.Model, loader: Loader) -> Any:
     Returns
     -------
     TensorSpec, or structure of them
-        The model's outputs.
+        The model's outputs; None with a step of one's own, which need not ask for any.
     """
     weighed = loader.weighs or loader.sample_weight is not None
     specs = (*specs_of((loader.x, loader.y)), tf.TensorSpec((None,)) if weighed else None)
 
     def step(x: Any, y: Any, weights: Any) -> Any:
+        if own_step is not None:
+            return batch_loss(own_step, model, x, y, weights)[:2]
         y_pred = forward(model, x)
         model.compute_loss(x, y, y_pred, weights)
         model.compute_metrics(x, y, y_pred, weights)
         return y_pred
 
-    if model.run_eagerly:  # it may be a model that cannot be traced
+    if model.run_eagerly and own_step is not None:
+        outputs = None  # a trial would move what it has beside the model
+    elif model.run_eagerly:  # it may be a model that cannot be traced
         variables = [*model.variables, *model.metrics_variables]
         before = [(variable, variable.numpy()) for variable in variables]
         sample = keras.tree.map_structure(tf.constant, loader.gather(np.zeros(1, dtype=np.int64)))
@@ -102,12 +115,53 @@ def build(model: keras.Model, loader: Loader) -> Any:
     else:
         traced = tf.function(step, autograph=False).get_concrete_function(*specs)
         outputs = traced.structured_outputs
-    if not model.trainable_weights:
+    if model.built and not model.trainable_weights:
         warnings.warn(f"Model {model.name!r} has no trainable weights.", stacklevel=3)
-    model.optimizer.build(model.trainable_variables)
+    if model.built:
+        model.optimizer.build(model.trainable_variables)
+    if own_step is not None:
+        return None
     outputs = keras.tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), outputs)
     check_targets(model, loader.y, outputs)
     return outputs
+
+
+def batch_loss(
+    step: Callable[..., Any], model: keras.Model, x: Any, y: Any, weights: Any
+) -> tuple[tf.Tensor, tf.Tensor, bool]:
+    """What a step of one's own says of a batch: see :func:`train`.
+
+    Returns
+    -------
+    losses : float32 (batch,)
+        Of every sample.
+    loss : float32
+        Of the batch.
+    taken : bool
+        Whether the step has moved the weights itself.
+
+    Raises
+    ------
+    TypeError
+        If it returns something else.
+    """
+    result = step(model, x, y, weights)
+    taken = isinstance(result, tuple) and len(result) == 2
+    losses, loss = result if taken else (result, None)
+    shapes = [getattr(part, "shape", None) for part in (losses, loss)]
+    ranks = [None if shape is None else len(shape) for shape in shapes]
+    if ranks[0] != 1 or (taken and ranks[1] != 0):
+        came = [part if shape is None else tuple(shape) for part, shape in zip((losses, loss), shapes)]
+        raise TypeError(
+            "train: step must return the losses of the samples, of shape (batch,), or, when it has "
+            "moved the weights itself, (losses, loss) with the loss of the batch, a scalar; got "
+            f"{shown(came if taken else came[0])}."
+        )
+    losses = tf.cast(losses, tf.float32)
+    if taken:
+        return losses, tf.cast(loss, tf.float32), True
+    loss = tf.reduce_mean(losses if weights is None else losses * weights)
+    return losses, tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)]), False
 
 
 def specs_of(data: Any) -> Any:

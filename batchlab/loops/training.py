@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from batchlab.backend import keras, tf
@@ -36,6 +37,7 @@ def train(
     jit_compile: bool | None = None,
     selection: PoolSelection | None = None,
     adversarial: Adversarial | None = None,
+    step: Callable[..., Any] | None = None,
     restore_on_nan: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
@@ -51,7 +53,7 @@ def train(
     Parameters
     ----------
     model : keras.Model
-        Compiled; without a ``train_step`` of its own.
+        Compiled; without a ``train_step`` of its own, unless `step` replaces it.
     loader : Loader
         Says what is in each batch.
     epochs : int, default 1
@@ -79,6 +81,17 @@ def train(
         Train on the best of each batch instead of all of it.
     adversarial : Adversarial, optional
         Turn a share of every batch into adversarial examples.
+    step : callable, optional
+        A training step of your own, ``step(model, x, y, weights)``, where a loss given to
+        ``compile`` does not do: contrastive learning, distillation, two optimizers. It returns the
+        losses of the samples, float (batch,), which the record and the sampler get. The loop takes
+        their mean, with `weights` (float32 (batch,), or None) as factors, adds ``model.losses``,
+        and has the model's optimizer go down its gradient. A step that has moved the weights itself
+        returns ``(losses, loss)``, the second for the logs and the NaN stop; of what it uses beside
+        the model and its optimizer no checkpoint knows. It is compiled, like a
+        ``train_step``: use TensorFlow's operations and tensors; by default without XLA. Metrics
+        are logged if it calls ``model.compute_metrics``. Validation, `selection` and `adversarial`
+        go by the loss given to ``compile``.
     restore_on_nan : bool, default False
         Whether to go back to the weights before the first step whose loss was NaN or infinite. It
         costs a copy of all variables per call.
@@ -107,8 +120,8 @@ def train(
     KeyboardInterrupt
         After Ctrl-C, when the steps under way are done and recorded.
     """
-    check_ready(model, epochs, "train")
-    check_own_step(model, loader, "train")
+    check_ready(model, epochs, "train", step)
+    check_own_step(model, loader, "train", step)
     for name, value in (
         ("lag", lag),
         ("steps_per_call", steps_per_call),
@@ -131,10 +144,12 @@ def train(
         loader,
         selection=selection,
         adversarial=adversarial,
-        jit_compile=use_xla(model, jit_compile, epochs * len(loader)),
+        # What a step of one's own draws is not known, and XLA draws other random numbers.
+        jit_compile=use_xla(model, jit_compile, 0 if step else epochs * len(loader)),
         resident_limit=resident_limit,
         # For XLA a call has that many rows, used or not.
         most=fixed_size or (lag if loader.listens else len(loader)),
+        step=step,
     )
     if validation_data is not None:
         _check_validation(validation_data, steps)
@@ -176,7 +191,13 @@ def train(
 
 def _check_validation(data: Any, steps: CompiledSteps) -> None:
     """Refuse what ``model.evaluate`` would refuse after an epoch, as far as shapes and classes go."""
-    model = steps.program.model
+    model, own_step = steps.program.model, steps.program.own_step is not None
+    own_loss = type(model).compute_loss is not keras.Model.compute_loss
+    if own_step and model.loss is None and not own_loss:
+        raise ValueError(
+            "train: validation_data is evaluated by the loss given to compile, not by step, and model "
+            f"{model.name!r} has none. Compile it with one, or score it in a callback."
+        )
     if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
         return
     if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
@@ -203,7 +224,8 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
                 f"train: validation_data does not fit model {model.name!r}: its shapes are "
                 f"{[leaf.shape for leaf in keras.tree.flatten((x, y))]}. {error}"
             ) from error
-    check_targets(model, y, steps.outputs, "validation_data[1]")
+    if not own_step:
+        check_targets(model, y, steps.outputs, "validation_data[1]")
 
 
 def _evaluate(

@@ -9,6 +9,7 @@ from batchlab.samplers.base import Sampler
 from batchlab.samplers.curriculum import CurriculumSampler
 from batchlab.samplers.draws.permutation import KeyedPermutation
 from batchlab.samplers.feedback import PrioritizedSampler, RankSampler
+from batchlab.samplers.handpicked import HandPickedSampler
 from batchlab.samplers.mixture import MixtureSampler
 from batchlab.samplers.sharded import ShardedSampler
 from batchlab.samplers.stratified import MPerClassSampler, StratifiedSampler
@@ -18,6 +19,7 @@ from batchlab.samplers.weighted import WeightedSampler
 __all__ = [
     "ClassBalancedSampler",
     "CurriculumSampler",
+    "HandPickedSampler",
     "KeyedPermutation",
     "MPerClassSampler",
     "MixtureSampler",

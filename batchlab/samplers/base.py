@@ -73,6 +73,8 @@ class Sampler(Built, Epochs):
     # Whether the k-th draw of an epoch depends on the seed and the settings alone. Such a strategy
     # may be asked for many draws at once; they are kept, and drawn anew when a setting changes.
     foreseen = False
+    # Whether it composes whole batches: a draw then depends on the others of its batch.
+    composes = False
     # Settings that must be multiples of a number, such as a batch size that workers share.
     multiples: Mapping[str, int] = MappingProxyType({})
 

@@ -49,6 +49,7 @@ class MixtureSampler(RatioSampler):
     {'old': 0, 'new': 2}
     """
 
+    composes = True
     exact = Parameter(True, "whether every batch holds the shares exactly")
 
     def __init__(

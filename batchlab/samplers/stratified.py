@@ -26,6 +26,7 @@ _SHUFFLED_UP_TO = 2**12
 class _DeckState:
     """What the strategies that deal from decks have in common."""
 
+    composes = True
     _decks: Decks
     n: int
 

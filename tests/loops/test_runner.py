@@ -117,7 +117,7 @@ class Endless(Empty):
 def test_a_sampler_that_gives_nothing_is_no_success():
     with pytest.raises(ValueError, match="train: Empty gave an epoch with no batch"):
         train(model("dense"), loader(sampler=Empty()), **OPTIONS)
-    with pytest.raises(TypeError, match="Nothing: a batch of indices must be"):
+    with pytest.raises(TypeError, match="Nothing: indices must be an array"):
         train(model("dense"), loader(sampler=Nothing()), **OPTIONS)
     with pytest.raises(ValueError, match="Session: Empty gave an epoch with no batch"):
         Session(*data("dense"), model("dense"), {"empty": Empty()}).run(1)

@@ -99,3 +99,10 @@ def test_stop_training_is_reset_at_the_start():
     net = model("dense", keras.optimizers.SGD(0.1))
     net.stop_training = True
     assert train(net, loader(), 2, verbose=0, jit_compile=False).epoch == [0, 1]
+
+
+def test_a_nan_in_the_first_step_of_a_call_is_named_too():
+    x, y = data("tanh")
+    source = Loader(np.full_like(x, np.nan), y, sampler=RandomSampler(N, 12, seed=3))
+    with pytest.raises(FloatingPointError, match=r"nan at step 0, .* In the data x\["):
+        train(model("tanh"), source, verbose=0, jit_compile=False)

@@ -7,6 +7,7 @@ import numpy as np
 from batchlab.samplers import (
     ClassBalancedSampler,
     CurriculumSampler,
+    HandPickedSampler,
     MixtureSampler,
     MPerClassSampler,
     Parameter,
@@ -72,6 +73,10 @@ STRATEGIES = {
     "mixture": mixture,
     "mixture expected": lambda **o: mixture(exact=False, **o),
     "sharded": lambda **o: ShardedSampler(PrioritizedSampler(N, **o), num_shards=2, shard=1),
+    "hand-picked without a pick": lambda **o: HandPickedSampler(RandomSampler(N, **o)),
+    "hand-picked": lambda **o: HandPickedSampler(
+        PrioritizedSampler(N, **o), exclude=[3, 40], pin=[5], boost={7: 5.0, 8: 0.2}, correct=True
+    ),
     "user's own": lambda **o: RecentSampler(N, **o),
 }
 

@@ -23,6 +23,7 @@ from batchlab.samplers import (
     WeightedSampler,
     parameters_of,
 )
+from batchlab.samplers.wrapper import Wrapper
 from tests.samplers.strategies import LABELS, STRATEGIES, N, lists, losses_of
 
 EVERY = pytest.mark.parametrize("make", STRATEGIES.values(), ids=STRATEGIES)
@@ -304,7 +305,7 @@ def test_a_subclass_that_draws_otherwise_is_not_asked_for_more():
 @EVERY
 def test_a_subclass_may_draw_what_its_base_draws(make):
     sampler = make(batch_size=6)
-    inside = sampler.sampler if isinstance(sampler, ShardedSampler) else sampler
+    inside = sampler.sampler if isinstance(sampler, Wrapper) else sampler
     inside.__class__ = type(
         type(inside).__name__,
         (type(inside),),

@@ -16,7 +16,7 @@ from batchlab.lab.drawing.layered import LayeredFigure, Split
 from batchlab.lab.drawing.names import literal
 from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.settings import DATA_SETTINGS, SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, HAND, SETTINGS
 from batchlab.style import class_colours, tidy
 
 MOST_ROWS = 24  # samples in the table
@@ -198,6 +198,6 @@ def _settings(session: Session, step: int) -> str:
     values = [
         f"{name.replace('_', ' ')} {f'{value:.4g}' if isinstance(value, float) else value}"
         for name, value in settings.items()
-        if name not in ("strategy", *DATA_SETTINGS)
+        if name not in ("strategy", *DATA_SETTINGS) and (value or name not in HAND)
     ]
     return ", ".join([f"strategy {settings['strategy']}", *values])
