@@ -1,10 +1,11 @@
 """From a history to a picture: matplotlib figures that carry their own description in words.
 
-``figure`` is what they have in common; ``runs``, ``planes`` and ``compared`` draw.
+``figure`` is what they have in common; ``runs``, ``planes``, ``pictures`` and ``compared`` draw.
 """
 
-from batchlab.figures.compared import comparison
+from batchlab.figures.compared import comparison, verdicts
 from batchlab.figures.figure import Figure
+from batchlab.figures.pictures import images
 from batchlab.figures.planes import (
     borders,
     decision_surface,
@@ -36,6 +37,8 @@ __all__ = [
     "surface",
     "surface_values",
     "grid_of",
+    "images",
     "tidy",
+    "verdicts",
     "visits",
 ]
