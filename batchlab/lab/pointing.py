@@ -60,7 +60,7 @@ class Pointing:
 
     def __init__(self, panel: Any, scores: Mapping[str, Any] | None = None) -> None:
         self._panel = weakref.ref(panel)
-        self.colouring = Colouring(_checked(scores, len(panel.a.given_x)))
+        self.colouring = Colouring(_checked(scores, len(panel.a.given.x)))
         screens = panel.board.screen, panel.board.past_screen
         name, there = uuid.uuid4().hex, weakref.ref(self)
 
@@ -118,7 +118,7 @@ class Pointing:
     def card(self, session: Session, sample: int, full: bool = False) -> dict[str, Any]:
         """What is known of a sample, in words; `full` adds its losses over the run."""
         history, classes = session.history, session.classes
-        given = session.given_labels[session.kept[sample]]
+        given = session.given.labels[session.kept[sample]]
         visits, chances = int(history.visits[sample]), chances_of(session)
         rows = [("class", classes[session.labels[sample]])]
         if given != session.labels[sample]:
