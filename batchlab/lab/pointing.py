@@ -118,11 +118,14 @@ class Pointing:
     def card(self, session: Session, sample: int, full: bool = False) -> dict[str, Any]:
         """What is known of a sample, in words; `full` adds its losses over the run."""
         history, classes = session.history, session.classes
-        given = session.given.labels[session.kept[sample]]
         visits, chances = int(history.visits[sample]), chances_of(session)
-        rows = [("class", classes[session.labels[sample]])]
+        rows, given = [], session.given.labels[session.kept[sample]]
+        if session.has_classes:
+            rows.append(("class", classes[session.labels[sample]]))
         if given != session.labels[sample]:
             rows.append(("true class", classes[given]))
+        if session.shade is not None:
+            rows.append(("target", f"{session.shade[sample]:.4g}"))
         rows.append(("loss now", f"{session.losses_of([sample])[0]:.3g}"))
         rows.append(("drawn", "never" if not visits else f"{visits} time{'s' * (visits > 1)}"))
         times = "not known" if chances is None else f"×{chances[sample] * len(session.x):.2g} of chance"
