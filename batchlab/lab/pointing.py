@@ -11,6 +11,7 @@ import base64
 import io
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +62,7 @@ class Pointing:
     def __init__(self, panel: Any, scores: Mapping[str, Any] | None = None) -> None:
         self._panel = weakref.ref(panel)
         self.colouring = Colouring(_checked(scores, len(panel.a.given.x)))
+        self._questions: deque[Callable[[], None]] = deque()
         screens = panel.board.screen, panel.board.past_screen
         name, there = uuid.uuid4().hex, weakref.ref(self)
 
@@ -104,14 +106,20 @@ class Pointing:
 
     def _look(self, panel: Any, canvas: Any, message: dict[str, Any]) -> None:
         """Answer at once where nothing is being trained just now, else let the worker do it."""
-        run = max(message["run"], 0)
+        run = min(max(message["run"], 0), len(panel.runs.sessions) - 1)
 
-        def answer(panel: Any, session: Session) -> None:
+        def answer() -> None:
+            session = panel.runs.sessions[run]
             canvas.send({"kind": "card", **self.card(session, message["sample"], message["kept"])})
 
-        if not panel.worker.now(lambda: answer(panel, panel.runs.sessions[run])):
-            panel.worker.box.write((run, "look"), Request(answer))
+        if not panel.worker.now(answer):
+            self._questions.append(answer)
             panel.worker.call()
+
+    def answer(self) -> None:
+        """Answer what was asked while the worker was busy; to be called by it."""
+        while self._questions:
+            self._questions.popleft()()
 
     # -- what the kernel knows ---------------------------------------------------------------------
 

@@ -122,16 +122,16 @@ def test_a_lasso_makes_the_next_batch_and_the_recipe_repeats_it(hand: HandView) 
 
 def test_painting_never_excludes_what_was_touched(hand: HandView) -> None:
     notebook = hand.notebook
-    sample = hand.lonely()
-    x, y = hand.places()[sample]
     hand.take("paint never")
+    sample, places = hand.lonely(), hand.places()
+    x, y = places[sample]
     hand.drag([(x - 25, y), (x + 25, y)])
     notebook.wait_in_kernel(f"{sample} in lab.a.value('exclude')")
     excluded = set(hand.value("lab.a.value('exclude')"))
-    near = {s for s, (u, v) in hand.places().items() if abs(v - y) < 18 and abs(u - x) < 43}
+    near = {s for s, (u, v) in places.items() if abs(v - y) < 18 and abs(u - x) < 43}
     assert excluded <= near
     assert hand.value("[e.name for e in lab.history.events]") == ["exclude"]
-    expect(hand.bar).to_contain_text(f"by hand: {len(excluded)} never")
+    expect(hand.bar).to_contain_text(f"× {len(excluded)} never")
     notebook.in_kernel("lab.run(60)")
     assert not excluded & set(hand.value("np.concatenate(lab.history.indices).tolist()"))
 
