@@ -203,7 +203,7 @@ def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
     lab = BatchLab(X, Y, max_steps=5)
     for plays in (1, 2):  # counted from the last Play
         lab.controls["Play"].value = True
-        wait_for(lambda plays=plays: lab.history.steps == plays * 5 and not lab.playing)
+        wait_for(lambda steps=plays * 5: lab.history.steps == steps and not lab.playing)
         wait_for(lambda: threading.active_count() == before)
         assert "nobody did so for 5 steps; Play goes on" in lab.board.status.value
         assert lab.controls["Play"].value is False

@@ -17,7 +17,7 @@ CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # losses are, by the width of the page and the number of sessions.
 BELOW, CURVES = ((1, 1, 1), ("M", "V", "D")), ((1, 1), ("L", "R"))
 SPLITS: dict[tuple[str, int], Split] = {
-    ("wide", 1): ((1, 1.95), ("A", ((1, 1), (CURVES, BELOW)))),
+    ("wide", 1): ((1.2, 1.85), ("A", ((1, 1), (CURVES, BELOW)))),
     ("wide", 2): ((1,), (((2.1, 1), (((1, 1, 0.8), ("A", "B", CURVES)), BELOW)),)),
     ("narrow", 1): ((1,), (((2, 1), (((1, 0.9), ("A", CURVES)), BELOW)),)),
     ("narrow", 2): ((1,), (((1.8, 1.1, 1), (((1, 1), ("A", "B")), CURVES, BELOW)),)),
