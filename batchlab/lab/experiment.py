@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,8 @@ class Experiment:
         for sampler in patterns.values():
             Loader(x, targets, sampler=sampler)  # refuses a sampler made for other data
         self.data_settings = values
-        self.x, self.targets, self.labels, self.patterns = x, targets, labels, patterns
+        self.x, self.targets, self.labels = x, targets, labels
+        self.patterns, self.kept = patterns, kept
 
     def _made(self, name: str, maker: Any, labels: NDArray[np.int64], seed: int) -> Any:
         """A sampler for these labels, or the ready-made one."""
@@ -178,6 +180,11 @@ class Experiment:
             "learning_rate": {"default": learning_rate(self.model)},
         }
         return {name: replace(SETTINGS[name], **limits[name]) for name in limits}
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest number in the data: black and white, where they are images."""
+        return float(self.given.x.min()), float(self.given.x.max())
 
     @property
     def sampler(self) -> Any:

@@ -229,7 +229,8 @@ class CompiledSteps:
         low, high = _CALL_STEPS
         steps = min(max(_CALL_SAMPLES // size, low), high, self._most)
         if self.streamed:
-            steps = max(min(steps, _STREAM_BYTES // max(size * self._sample_bytes, 1)), 1)
+            fit = _STREAM_BYTES // max(size * self._sample_bytes, 1)
+            steps = max(min(steps, fit), self.loader.workers)  # work for every thread
         return steps
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.drawing.layered import LayeredFigure, Split
+from batchlab.lab.drawing.colouring import Colouring
+from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.settings import SETTINGS
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
 # losses are, by the width of the page and the number of sessions.
 BELOW, CURVES = ((1, 1, 1), ("M", "V", "D")), ((1, 1), ("L", "R"))
 SPLITS: dict[tuple[str, int], Split] = {
-    ("wide", 1): ((1, 1.95), ("A", ((1, 1), (CURVES, BELOW)))),
+    ("wide", 1): ((1.2, 1.85), ("A", ((1, 1), (CURVES, BELOW)))),
     ("wide", 2): ((1,), (((2.1, 1), (((1, 1, 0.8), ("A", "B", CURVES)), BELOW)),)),
     ("narrow", 1): ((1,), (((2, 1), (((1, 0.9), ("A", CURVES)), BELOW)),)),
     ("narrow", 2): ((1,), (((1.8, 1.1, 1), (((1, 1), ("A", "B")), CURVES, BELOW)),)),
@@ -46,20 +46,26 @@ class Picture(LayeredFigure):
         Colours of the page.
     width : {"wide", "narrow"}
         For pages of 1280 or of 800 pixels.
+    colouring : Colouring, optional
+        What the colours of the points say; by default their classes.
     """
 
     def __init__(
-        self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
+        self,
+        sessions: Sequence[Session],
+        theme: str = "light",
+        width: str = "wide",
+        colouring: Colouring | None = None,
     ) -> None:
         self.sessions = list(sessions)
-        layout = (SETTINGS["width"].check(width, "Picture"), len(self.sessions))
+        layout = (width, len(self.sessions))
         if layout not in SIZES:
-            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
+            raise ValueError(f"Picture: there is no layout {width!r} for {len(self.sessions)} sessions.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
         split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
         super().__init__(SIZES[layout], split, margins, theme, width)
         self._stages = [
-            make_stage(self.axes[letter], session, name, self.theme)
+            make_stage(self.axes[letter], session, name, self.theme, colouring)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
         ]
         self._charts = {
@@ -92,6 +98,9 @@ class Picture(LayeredFigure):
         for letter, chart in self._charts.items():
             if chart.update():
                 self.outgrown(letter)
+
+    def targets(self) -> list[tuple[int, Targets]]:
+        return [(run, stage.targets) for run, stage in enumerate(self._stages)]
 
     def words(self) -> str:
         """What the picture shows, for readers who cannot see it and for tests.
