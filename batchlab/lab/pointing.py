@@ -60,7 +60,7 @@ class Pointing:
 
     def __init__(self, panel: Any, scores: Mapping[str, Any] | None = None) -> None:
         self._panel = weakref.ref(panel)
-        self.colouring = Colouring(_checked(scores, len(panel.a.given_x)))
+        self.colouring = Colouring(_checked(scores, len(panel.a.given.x)))
         screens = panel.board.screen, panel.board.past_screen
         name, there = uuid.uuid4().hex, weakref.ref(self)
 
