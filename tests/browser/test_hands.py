@@ -68,7 +68,7 @@ def test_hovering_tells_of_the_sample_under_the_pointer(hand: HandView) -> None:
     expect(hand.card).to_contain_text(re.compile(rf"drawn\s*({visits} time|never)"))
     name = hand.value(f"lab.a.classes[lab.a.labels[{sample}]]")
     expect(hand.card).to_contain_text(name)
-    wrong = hand.value("int((lab.a.labels != lab.a.given_labels).argmax())")
+    wrong = hand.value("int((lab.a.labels != lab.a.given.labels).argmax())")
     hand.hover(wrong)
     expect(hand.card).to_contain_text(f"#{wrong}", timeout=PATIENCE)
     expect(hand.card).to_contain_text("true class", timeout=PATIENCE)
