@@ -28,17 +28,6 @@ NOTEBOOKS = notebooks_in(Path(__file__).parents[1] / "notebooks")
 
 # Rules that a notebook does not keep yet, by the first two letters of its name. It shrinks only.
 NOT_YET = {
-<<<<<<< HEAD
-    "size": "05 06 07 08 09",
-    "booleans": "05 07 08 09",
-    "minutes": "05 06 07 08 09",
-    "length": "05 06 07 08 09",
-=======
-    "size": "01",
-    "booleans": "01 02 03 04",
-    "minutes": "01 02 03 04",
-    "length": "01 02 03 04",
->>>>>>> nb2
 }
 
 
