@@ -1,6 +1,6 @@
 """The README's picture: a hand chooses points in a real browser, and the border bends.
 
-    python tests/record_panel.py            # writes notebooks/images/panel.webp
+    python -m tests.record_panel            # writes notebooks/images/panel.webp
 
 Needs ``.[test]`` and Chromium on the path or in $CHROMIUM. Screenshots are put together by Pillow.
 """
@@ -8,12 +8,14 @@ Needs ``.[test]`` and Chromium on the path or in $CHROMIUM. Screenshots are put 
 from __future__ import annotations
 
 import io
-import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from scipy.spatial import ConvexHull
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -25,7 +27,7 @@ FILE = Path(__file__).parents[1] / "notebooks" / "images" / "panel.webp"
 MOST_BYTES = 2_000_000
 WIDTH = 860  # pixels of the picture
 CELL = """from batchlab import BatchLab, datasets
-data = datasets.moons(n=500, share=0.08, noise=0.3, seed=4)
+data = datasets.moons(n=600, share=0.07, noise=0.17, seed=4)
 lab = BatchLab(data.x_train, data.y_train, classes=data.classes, theme="light", width="wide")
 _ = lab.run(40)
 lab.speed = 60
@@ -50,8 +52,8 @@ class Film:
     def __init__(self, hand: HandView) -> None:
         self.page = hand.page
         picture, bar = hand.panel.canvas.bounding_box(), hand.bar.bounding_box()
-        left, top = picture["x"] - 8, bar["y"] - 6
-        right, bottom = picture["x"] + picture["width"] + 8, picture["y"] + picture["height"] + 4
+        left, top = picture["x"] - 2, bar["y"] - 4
+        right, bottom = picture["x"] + picture["width"] + 2, picture["y"] + picture["height"] + 2
         self._clip = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         self._frames: list[Image.Image] = []
         self._times: list[int] = []
@@ -90,6 +92,14 @@ class Film:
         raise SystemExit(f"{len(self._frames)} frames do not fit into {MOST_BYTES} bytes.")
 
 
+def ring_around(points: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """A line around points, as a hand draws it: a little outside."""
+    corners = points[ConvexHull(points).vertices]
+    outward = corners - points.mean(axis=0)
+    corners = corners + 12 * outward / np.linalg.norm(outward, axis=1, keepdims=True)
+    return [(float(x), float(y)) for x, y in corners]
+
+
 def play(hand: HandView) -> Film:
     """What the picture shows."""
     page, places = hand.page, hand.places()
@@ -100,12 +110,11 @@ def play(hand: HandView) -> Film:
     film.move(rare[len(rare) // 2])
     page.wait_for_timeout(600)
     film.take(1600)
-    xs, ys = zip(*rare)
-    left, top, right, bottom = min(xs) - 14, min(ys) - 14, max(xs) + 14, max(ys) + 14
-    film.move((left, top))
+    around = ring_around(np.array(rare))
+    film.move(around[0])
     page.keyboard.down("Shift")
     page.mouse.down()
-    film.move((right, top), (right, bottom), (left, bottom), (left, top), steps=5)
+    film.move(*around[1:], around[0], steps=2)
     page.mouse.up()
     page.keyboard.up("Shift")
     page.wait_for_timeout(200)
@@ -122,6 +131,7 @@ def play(hand: HandView) -> Film:
         film.take(110)
     hand.notebook.in_kernel("lab.pause()")
     page.wait_for_timeout(600)
+    page.keyboard.press("Escape")
     film.take(2500)
     return film
 

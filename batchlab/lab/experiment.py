@@ -184,7 +184,7 @@ class Experiment:
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest number in the data: black and white, where they are images."""
-        return float(self.given_x.min()), float(self.given_x.max())
+        return float(self.given.x.min()), float(self.given.x.max())
 
     @property
     def sampler(self) -> Any:

@@ -19,7 +19,7 @@ SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 
 def title_of(name: str, session: Session) -> str:
     """What to call a setting on the page: "ratio of inner" where the sampler knows class 1 only."""
-    for value, word in zip(session.class_values.tolist(), session.classes):
+    for value, word in zip(session.given.groups.tolist(), session.classes):
         if name == f"ratio_{value}":
             return f"ratio {word}"
     return name.replace("_", " ")

@@ -11,6 +11,7 @@ import base64
 import io
 import uuid
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,8 @@ class Pointing:
 
     def __init__(self, panel: Any, scores: Mapping[str, Any] | None = None) -> None:
         self._panel = weakref.ref(panel)
-        self.colouring = Colouring(_checked(scores, len(panel.a.given_x)))
+        self.colouring = Colouring(_checked(scores, len(panel.a.given.x)))
+        self._questions: deque[Callable[[], None]] = deque()
         screens = panel.board.screen, panel.board.past_screen
         name, there = uuid.uuid4().hex, weakref.ref(self)
 
@@ -104,25 +106,34 @@ class Pointing:
 
     def _look(self, panel: Any, canvas: Any, message: dict[str, Any]) -> None:
         """Answer at once where nothing is being trained just now, else let the worker do it."""
-        run = max(message["run"], 0)
+        run = min(max(message["run"], 0), len(panel.runs.sessions) - 1)
 
-        def answer(panel: Any, session: Session) -> None:
+        def answer() -> None:
+            session = panel.runs.sessions[run]
             canvas.send({"kind": "card", **self.card(session, message["sample"], message["kept"])})
 
-        if not panel.worker.now(lambda: answer(panel, panel.runs.sessions[run])):
-            panel.worker.box.write((run, "look"), Request(answer))
+        if not panel.worker.now(answer):
+            self._questions.append(answer)
             panel.worker.call()
+
+    def answer(self) -> None:
+        """Answer what was asked while the worker was busy; to be called by it."""
+        while self._questions:
+            self._questions.popleft()()
 
     # -- what the kernel knows ---------------------------------------------------------------------
 
     def card(self, session: Session, sample: int, full: bool = False) -> dict[str, Any]:
         """What is known of a sample, in words; `full` adds its losses over the run."""
         history, classes = session.history, session.classes
-        given = session.given_labels[session.kept[sample]]
         visits, chances = int(history.visits[sample]), chances_of(session)
-        rows = [("class", classes[session.labels[sample]])]
+        rows, given = [], session.given.labels[session.kept[sample]]
+        if session.has_classes:
+            rows.append(("class", classes[session.labels[sample]]))
         if given != session.labels[sample]:
             rows.append(("true class", classes[given]))
+        if session.shade is not None:
+            rows.append(("target", f"{session.shade[sample]:.4g}"))
         rows.append(("loss now", f"{session.losses_of([sample])[0]:.3g}"))
         rows.append(("drawn", "never" if not visits else f"{visits} time{'s' * (visits > 1)}"))
         times = "not known" if chances is None else f"×{chances[sample] * len(session.x):.2g} of chance"

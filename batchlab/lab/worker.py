@@ -264,6 +264,7 @@ class Worker:
                 self.show()
                 return None
             with self._busy:
+                panel.pointing.answer()
                 changed = self.take_letters(HANDS_REST if steps else 0)
                 panel.runs.train(steps, panel.pace)
             idle = 1 - (time.monotonic() - began) * panel.speed / max(steps, 1)
@@ -303,9 +304,8 @@ class Worker:
 
     def _take(self, run: int, name: str, value: Any) -> None:
         panel = self.panel
-        request = value if name == "look" else name  # of looks the last one counts
-        if isinstance(request, Request):
-            request.do(panel, panel.runs.sessions[min(run, len(panel.runs.sessions) - 1)])
+        if isinstance(name, Request):
+            name.do(panel, panel.runs.sessions[min(run, len(panel.runs.sessions) - 1)])
         elif name in ("speed", "theme", "width"):
             setattr(panel, name, value)
         elif name in DATA_SETTINGS:

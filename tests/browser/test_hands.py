@@ -68,7 +68,7 @@ def test_hovering_tells_of_the_sample_under_the_pointer(hand: HandView) -> None:
     expect(hand.card).to_contain_text(re.compile(rf"drawn\s*({visits} time|never)"))
     name = hand.value(f"lab.a.classes[lab.a.labels[{sample}]]")
     expect(hand.card).to_contain_text(name)
-    wrong = hand.value("int((lab.a.labels != lab.a.given_labels).argmax())")
+    wrong = hand.value("int((lab.a.labels != lab.a.given.labels).argmax())")
     hand.hover(wrong)
     expect(hand.card).to_contain_text(f"#{wrong}", timeout=PATIENCE)
     expect(hand.card).to_contain_text("true class", timeout=PATIENCE)
@@ -122,16 +122,16 @@ def test_a_lasso_makes_the_next_batch_and_the_recipe_repeats_it(hand: HandView) 
 
 def test_painting_never_excludes_what_was_touched(hand: HandView) -> None:
     notebook = hand.notebook
-    sample = hand.lonely()
-    x, y = hand.places()[sample]
     hand.take("paint never")
+    sample, places = hand.lonely(), hand.places()
+    x, y = places[sample]
     hand.drag([(x - 25, y), (x + 25, y)])
     notebook.wait_in_kernel(f"{sample} in lab.a.value('exclude')")
     excluded = set(hand.value("lab.a.value('exclude')"))
-    near = {s for s, (u, v) in hand.places().items() if abs(v - y) < 18 and abs(u - x) < 43}
+    near = {s for s, (u, v) in places.items() if abs(v - y) < 18 and abs(u - x) < 43}
     assert excluded <= near
     assert hand.value("[e.name for e in lab.history.events]") == ["exclude"]
-    expect(hand.bar).to_contain_text(f"by hand: {len(excluded)} never")
+    expect(hand.bar).to_contain_text(f"× {len(excluded)} never")
     notebook.in_kernel("lab.run(60)")
     assert not excluded & set(hand.value("np.concatenate(lab.history.indices).tolist()"))
 

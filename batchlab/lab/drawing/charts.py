@@ -207,7 +207,7 @@ class Mix(Chart):
             for bar in bars:
                 bar.set(facecolor=colour_of(session.strategy), edgecolor=self.theme.background)
         # Beside the title, where no bar can come, and a little further.
-        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.42)}
+        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.55)}
         self.key("lower right", ncols=3, handlelength=0.8, **place)
 
     def update(self) -> bool:

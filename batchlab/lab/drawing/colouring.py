@@ -53,7 +53,9 @@ class Colouring:
             return np.where(visits > 0, visits, np.nan)
         if self.by == CHANCE:
             chances = chances_of(session)
-            return np.full(len(session.x), np.nan) if chances is None else chances * len(session.x)
+            if chances is None:
+                return np.full(len(session.x), np.nan)
+            return np.where(chances > 0, chances * len(session.x), np.nan)
         return self.scores[self.by][session.kept]
 
     def shades(self, values: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[float, float]]:
@@ -86,7 +88,9 @@ class Colouring:
             return {}
         hollow = ""
         if np.isnan(values).any():
-            hollow = "hollow: " + ("not known" if self.by == CHANCE else "never drawn")
+            known = self.by != CHANCE or chances_of(session) is not None
+            hollow = {CHANCE: "cannot come now"}.get(self.by, "never drawn") if known else "not known"
+            hollow = f"hollow: {hollow}"
         times = "×" if self.by == CHANCE else ""
         ends = [f"{times}{end:.2g}" for end in self.shades(values)[1]]
         return {"low": ends[0], "high": ends[1], "gradient": GRADIENT, "hollow": hollow}

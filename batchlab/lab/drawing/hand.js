@@ -8,6 +8,7 @@ const ACTIONS = [
   ["never", "never", "they do not come any more"],
   ["clear", "clear", "take back what was said of them by hand"],
 ];
+const SIGNS = { next: "→", never: "×", always: "□", more: "+", less: "−" }; // as on the stage
 const TOOLS = [
   ["choose (shift: lasso)", "choose"],
   ["lasso", "lasso"],
@@ -102,8 +103,9 @@ function makeBar(model, hand) {
       said.textContent = error.message;
     }
   };
-  const said = make("span", { className: "batchlab-said" });
+  const said = make("span", { className: "batchlab-chosen" });
   said.setAttribute("role", "status");
+  const inForce = make("button", { title: "what was said by hand so far; a click chooses these samples" });
   const buttons = ACTIONS.map(([text, how, title]) =>
     make("button", { title, onclick: () => hand.act(how) }, text),
   );
@@ -119,7 +121,7 @@ function makeBar(model, hand) {
   bar.setAttribute("aria-label", "samples by hand");
   bar.append(
     make("div", {}, name("colour by", colour), key, name("hand", tool), name("samples", field)),
-    make("div", {}, said, ...buttons),
+    make("div", {}, said, ...buttons, inForce),
   );
 
   function showColours() {
@@ -137,10 +139,12 @@ function makeBar(model, hand) {
   function showChosen(chosen) {
     for (const button of buttons) button.disabled = !chosen.size;
     const held = Object.entries(model.get("hand")).filter(([, samples]) => samples.length);
-    const words = held.map(([how, samples]) => `${samples.length} ${how}`).join(" · ");
-    const signs = words && `by hand: ${words}`;
-    said.textContent = model.get("note")
-      || (chosen.size ? `${chosen.size} chosen:` : signs || "Click a sample, or shift-drag around some:");
+    const words = held.map(([how, samples]) => `${SIGNS[how]} ${samples.length} ${how}`).join("  ");
+    const invitation = "Click a sample, or shift-drag around some:";
+    said.textContent = model.get("note") || (chosen.size ? `${chosen.size} chosen:` : invitation);
+    inForce.hidden = !words;
+    inForce.textContent = words;
+    inForce.onclick = () => hand.choose(held.flatMap(([, samples]) => samples), -1);
   }
 
   model.on("change:colours change:colour_by change:key", showColours);

@@ -140,11 +140,11 @@ function pointing(model, el, canvas) {
     const sharpness = overlay.width / model.get("size")[0];
     context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
     context.clearRect(0, 0, overlay.width, overlay.height);
-    const ink = model.get("theme") === "dark" ? "#ffffff" : "#000000";
-    for (const sample of chosen) mark(sample, 5, ink, 1.5);
-    for (const sample of stroke?.samples ?? []) mark(sample, 5, "#d01080", 2);
-    if (kept) mark(kept.sample, 8, "#d01080", 2);
-    if (hovered !== null) mark(hovered, 8, "#d01080", 2.5);
+    const [ink, bright] = model.get("theme") === "dark" ? ["#ffffff", "#ff5cb8"] : ["#000000", "#d01080"];
+    for (const sample of chosen) mark(sample, 5, bright, 1.5);
+    for (const sample of stroke?.samples ?? []) mark(sample, 5, bright, 2.5);
+    if (kept) mark(kept.sample, 9, bright, 2);
+    if (hovered !== null) mark(hovered, 9, bright, 2.5);
     if (stroke?.line || (mouse && isBrush())) drawStroke(ink);
   }
 

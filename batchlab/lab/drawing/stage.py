@@ -150,8 +150,8 @@ class Points:
                 continue
             shades = self.colouring.shades(values)[0][members]
             colours = np.vstack([COLOURS, (0, 0, 0, 0)])[shades]
-            rims = np.where(shades[:, None] < 0, to_rgba(self.theme.ink, 0.55), colours)
-            points.set(facecolor=colours, edgecolor=rims, linewidth=0.7)
+            rims = [to_rgba(self.theme.edge), to_rgba(self.theme.ink, 0.6)]
+            points.set(facecolor=colours, edgecolor=np.take(rims, shades < 0, axis=0), linewidth=0.6)
 
     def show(self, indices: NDArray[Any], losses: NDArray[np.float32]) -> None:
         """Show a batch; its losses have no place here."""
