@@ -10,7 +10,9 @@ from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visit
 from batchlab.lab.drawing.layered import LayeredFigure, Split
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
+from batchlab.parameters import Parameter
 
+WIDTH = Parameter("wide", "for which page the layout is", choices=("wide", "narrow"), name="width")
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
 # losses are, by the width of the page and the number of sessions.
@@ -49,9 +51,9 @@ class Picture(LayeredFigure):
         self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
     ) -> None:
         self.sessions = list(sessions)
-        layout = (width, len(self.sessions))
+        layout = (WIDTH.check(width, "Picture"), len(self.sessions))
         if layout not in SIZES:
-            raise ValueError(f"Picture: there is no layout {width!r} for {len(self.sessions)} sessions.")
+            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
         super().__init__(SIZES[layout], SPLITS[layout], margins, theme, width)
         self._stages = [
