@@ -16,9 +16,9 @@ from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.stream import generator_of
 from batchlab.samplers.wrapper import Wrapper
 from batchlab.sources import (
-    LazyArray,
     Rows,
-    as_sources,
+    check_data,
+    check_sample_weight,
     checked,
     in_memory,
     is_text,
@@ -26,14 +26,14 @@ from batchlab.sources import (
     read,
     stacked,
 )
-from batchlab.validation import check_indices, read_array
+from batchlab.validation import check_indices
 
 Load = Callable[[Any, np.random.Generator], Any]
 Key = tuple[tuple[int, ...], tuple[int, ...]]  # what the random numbers of a batch come from
 
 _DRAWING = threading.Lock()  # model.fit may ask for batches in several threads
 _LOADING = 1  # sets the numbers that `load` gets apart from those of the samplers
-_PROBES = 32  # samples that are loaded to learn which axes of a batch have no fixed length
+_PROBES = 16  # samples that are loaded to learn which axes of a batch have no fixed length
 
 
 class Loader(keras.utils.PyDataset):
@@ -129,10 +129,10 @@ class Loader(keras.utils.PyDataset):
                 f"Loader: load must be a function load(rows, rng), got {type(load).__name__}."
             )
         self.load = load
-        self.x, self.n = _check_data(x, "x", load)
+        self.x, self.n = check_data(x, "x", loaded=load is not None)
         self.y = None
         if y is not None:
-            self.y, n_targets = _check_data(y, "y")
+            self.y, n_targets = check_data(y, "y")
             if self.n != n_targets:
                 raise ValueError(
                     f"Loader: x and y must have one row per sample each, got {self.n} in x and "
@@ -140,7 +140,7 @@ class Loader(keras.utils.PyDataset):
                 )
         self.sample_weight = None
         if sample_weight is not None:
-            self.sample_weight = _check_sample_weight(sample_weight, self.n)
+            self.sample_weight = check_sample_weight(sample_weight, self.n)
         self.sampler = _check_sampler(sampler, self.n)
         self._has_rows = any(isinstance(leaf, Rows) for leaf in keras.tree.flatten(self.x))
         self.drawn = 0  # batches, of a sampler that does not count them itself
@@ -211,13 +211,15 @@ class Loader(keras.utils.PyDataset):
 
     def index_batches(self) -> Iterator[NDArray[np.int64]]:
         """The next epoch of the sampler, every batch checked against the data; int64 (batch,)."""
-        return map(self._noted, iter(self.sampler))
+        name, makes_batches = type(self.sampler).__name__, self.makes_batches
 
-    def _noted(self, batch: Any) -> NDArray[np.int64]:
-        indices = check_indices(batch, self.n, type(self.sampler).__name__)
-        if self.makes_batches:
-            (self._key,) = self.keys(indices[np.newaxis])
-        return indices
+        def noted(batch: Any) -> NDArray[np.int64]:
+            indices = check_indices(batch, self.n, name)
+            if makes_batches:
+                (self._key,) = self.keys(indices[np.newaxis])
+            return indices
+
+        return map(noted, iter(self.sampler))
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
         """The arrays of a batch: ``(x, y)``, or ``(x, y, weights)`` where samples have weights.
@@ -268,7 +270,7 @@ class Loader(keras.utils.PyDataset):
         sampler, steps = self.sampler, len(matrix)
         if isinstance(sampler, (Sampler, Wrapper)):
             places = sampler.position - sampler.batch_size * np.arange(steps)[::-1]
-            shard = getattr(sampler, "shard", 0)  # workers that share a batch must not share numbers
+            shard = getattr(sampler, "shard", 0)  # who share a batch must not share numbers
             return [
                 ((sampler.seed,), (_LOADING, sampler.epoch, place, shard))
                 for place in places.tolist()
@@ -294,16 +296,20 @@ class Loader(keras.utils.PyDataset):
     def specs(self) -> tuple[Any, ...]:
         """The ``tf.TensorSpec`` of batches, in their structure.
 
-        Where batches are made by a function, axes that differ in length between up to 32 samples
+        Where batches are made by a function, axes that differ in length between up to 16 samples
         are left open.
         """
         count = min(self.n, _PROBES) if self.makes_batches else 1
         probes = [self.gather(np.array([i * self.n // count])) for i in range(count)]
 
-        def spec(*leaves: Any) -> tf.TensorSpec:
+        def spec(*leaves: Any) -> tf.TensorSpec | None:
+            if leaves[0] is None:  # weights without targets
+                return None
             lengths = [set(axis) for axis in zip(*(leaf.shape[1:] for leaf in leaves))]
             axes = [axis.pop() if len(axis) == 1 else None for axis in lengths]
-            return tf.TensorSpec((None, *axes), tf.string if is_text(leaves[0]) else leaves[0].dtype)
+            return tf.TensorSpec(
+                (None, *axes), tf.string if is_text(leaves[0]) else leaves[0].dtype
+            )
 
         return keras.tree.map_structure(spec, *probes)
 
@@ -315,20 +321,12 @@ class Loader(keras.utils.PyDataset):
         `indices` is a batch, (batch,), or several drawn with the same settings, (steps, batch).
         """
         factors = [] if self.sample_weight is None else [self.sample_weight[indices]]
-        own = self._importance_weights(indices) if self.weighs else None
+        own = _importance_weights(self.sampler, indices) if self.weighs else None
         if own is not None:
             factors.append(np.reshape(own, indices.shape))
         if len(factors) < 2:
             return np.asarray(factors[0], np.float32) if factors else None
         return np.prod(factors, axis=0, dtype=np.float32)
-
-    def _importance_weights(self, indices: NDArray[np.int64]) -> Any:
-        """The sampler's own, as :meth:`weights` asks for them; others' samplers know one batch."""
-        weigh = self.sampler.importance_weights
-        if indices.ndim == 1 or hasattr(self.sampler, "weighs"):
-            return weigh(indices)
-        rows = [weigh(row) for row in indices]
-        return None if rows[0] is None else rows
 
     @property
     def listens(self) -> bool:
@@ -355,6 +353,11 @@ class Loader(keras.utils.PyDataset):
         batches of varying shape see `specs`.
         """
         specs = self.specs
+        if None in specs:
+            raise ValueError(
+                "Loader: a tf.data.Dataset has no place for weights without targets. Iterate over "
+                "the loader itself."
+            )
         dataset = tf.data.Dataset.from_generator(lambda: iter(self), output_signature=specs)
         # Without a length model.fit warns of lost data after each epoch, and really starts too many.
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
@@ -365,22 +368,20 @@ class Loader(keras.utils.PyDataset):
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         with _DRAWING:
-            draw = self._fit_draw(number)
+            if self._fit_epoch is None:
+                self._fit_epoch = self.index_batches()
+            missing = number + 1 - len(self._fit_batches)
+            for indices in itertools.islice(self._fit_epoch, max(missing, 0)):
+                self._fit_batches.append(self.draw(indices, self._key))
+            if number >= len(self._fit_batches):
+                raise IndexError(
+                    f"Loader: batch {number} was asked for, but the sampler's epoch had only "
+                    f"{len(self._fit_batches)}. During model.fit keep the number of batches as it "
+                    "was."
+                )
+            draw = self._fit_batches[number]
             batch = self.make(draw) if self.own_batches else ()
         return keras.tree.map_structure(_for_keras, batch or self.make(draw))
-
-    def _fit_draw(self, number: int) -> Draw:
-        if self._fit_epoch is None:
-            self._fit_epoch = self.index_batches()
-        missing = number + 1 - len(self._fit_batches)
-        for indices in itertools.islice(self._fit_epoch, max(missing, 0)):
-            self._fit_batches.append(self.draw(indices, self._key))
-        if number >= len(self._fit_batches):
-            raise IndexError(
-                f"Loader: batch {number} was asked for, but the sampler's epoch had only "
-                f"{len(self._fit_batches)}. During model.fit keep the number of batches as it was."
-            )
-        return self._fit_batches[number]
 
     def on_epoch_begin(self) -> None:
         self._inside_fit_epoch = True
@@ -396,6 +397,15 @@ class Loader(keras.utils.PyDataset):
 def listens(sampler: Any) -> bool:
     """Whether feedback can change what a sampler draws; others' samplers need only an `update`."""
     return getattr(sampler, "listens", hasattr(sampler, "update"))
+
+
+def _importance_weights(sampler: Any, indices: NDArray[np.int64]) -> Any:
+    """The sampler's own, as :meth:`Loader.weights` asks for them; others' know one batch."""
+    weigh = sampler.importance_weights
+    if indices.ndim == 1 or hasattr(sampler, "weighs"):
+        return weigh(indices)
+    rows = [weigh(row) for row in indices]
+    return None if rows[0] is None else rows
 
 
 class Draw(NamedTuple):
@@ -415,58 +425,6 @@ def _with_weights(rows: tuple[Any, ...], weights: Any) -> tuple[Any, ...]:
     if weights is None:
         return rows
     return (*rows, weights) if len(rows) == 2 else (*rows, None, weights)
-
-
-def _check_data(data: Any, name: str, load: Load | None = None) -> tuple[Any, int]:
-    """What samples are read from, found to be something to train on, and how many they are."""
-    sources = as_sources(data, name, rows=load is not None)
-    if name == "y":
-        sources = keras.tree.map_structure(_target, sources)
-    leaves = keras.tree.flatten(sources)
-    shapes = [(len(leaf),) if isinstance(leaf, Rows) else leaf.shape for leaf in leaves]
-    lengths = {shape[0] if shape else 0 for shape in shapes}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            f"Loader: {name} must have one row per sample and at least one sample, got "
-            f"{type(data).__name__} with shapes {shapes}."
-        )
-    for leaf in leaves:
-        if load is None and not isinstance(leaf, Rows):
-            _check_numbers(leaf, name, text=name == "x")
-    return sources, lengths.pop()
-
-
-def _target(leaf: Any) -> Any:
-    """Targets are arrays; labels on disk are read, as samplers want them in memory, too."""
-    if isinstance(leaf, Rows):
-        raise TypeError(
-            f"Loader: y must be an array, got {type(leaf.source).__name__}. Read the targets into "
-            "one; or leave y out, and return (x, y) from load."
-        )
-    return leaf[np.arange(len(leaf))] if isinstance(leaf, LazyArray) and leaf.ndim == 1 else leaf
-
-
-def _check_numbers(array: Any, name: str, text: bool = False) -> None:
-    if array.dtype.kind in "biuf" or (text and is_text(array)):
-        return
-    mend = "Convert it to float32 first."
-    if array.dtype.kind in "USTO":
-        mend = f"Number the classes, e.g. np.unique({name}, return_inverse=True)[1]."
-    raise TypeError(f"Loader: {name} must hold numbers, got dtype {array.dtype}. {mend}")
-
-
-def _check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
-    weights = read_array(sample_weight, "Loader", "sample_weight")
-    if weights.shape != (n,):
-        raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
-    _check_numbers(weights, "sample_weight")
-    wrong = ~np.isfinite(weights)
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ValueError(
-            f"Loader: sample_weight must be finite, but sample_weight[{first}] is {weights[first]}."
-        )
-    return weights.astype(np.float32)
 
 
 def _check_sampler(sampler: Any, n: int) -> Any:

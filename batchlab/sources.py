@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
 from batchlab.parameters import shown
+from batchlab.validation import read_array
 
 
 class LazyArray:
@@ -194,7 +195,9 @@ def _refuse_batches(data: Any, name: str) -> None:
     """Refuse what has batches, or an order of its own, where rows are chosen one by one."""
     came = type(data).__name__
     if isinstance(data, tf.data.Dataset):
-        mend = "x, y = map(np.array, zip(*dataset.as_numpy_iterator())), before .batch() and .repeat()"
+        mend = (
+            "x, y = map(np.array, zip(*dataset.as_numpy_iterator())), before .batch() and .repeat()"
+        )
     elif isinstance(data, keras.utils.PyDataset):
         mend = "x, y = map(np.concatenate, zip(*(data[i] for i in range(len(data)))))"
     elif hasattr(data, "batch_sampler") and hasattr(data, "dataset"):
@@ -236,6 +239,59 @@ def _in_memory(data: Any, name: str) -> NDArray[Any]:
             "length, in a function load=... batch by batch, or pass several inputs as a tuple or "
             "dict of arrays."
         ) from error
+
+
+def check_data(data: Any, name: str, loaded: bool = False) -> tuple[Any, int]:
+    """What samples are read from, found to be something to train on, and how many they are."""
+    sources = as_sources(data, name, rows=loaded)
+    if name == "y":
+        sources = keras.tree.map_structure(_target, sources)
+    leaves = keras.tree.flatten(sources)
+    shapes = [(len(leaf),) if isinstance(leaf, Rows) else leaf.shape for leaf in leaves]
+    lengths = {shape[0] if shape else 0 for shape in shapes}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"Loader: {name} must have one row per sample and at least one sample, got "
+            f"{type(data).__name__} with shapes {shapes}."
+        )
+    for leaf in leaves:
+        if not loaded and not isinstance(leaf, Rows):
+            _check_numbers(leaf, name, text=name == "x")
+    return sources, lengths.pop()
+
+
+def _target(leaf: Any) -> Any:
+    """Targets are arrays; labels on disk are read, as samplers want them in memory, too."""
+    if isinstance(leaf, Rows):
+        raise TypeError(
+            f"Loader: y must be an array, got {type(leaf.source).__name__}. Read the targets into "
+            "one; or leave y out, and return (x, y) from load."
+        )
+    return leaf[np.arange(len(leaf))] if isinstance(leaf, LazyArray) and leaf.ndim == 1 else leaf
+
+
+def _check_numbers(array: Any, name: str, text: bool = False) -> None:
+    if array.dtype.kind in "biuf" or (text and is_text(array)):
+        return
+    mend = "Convert it to float32 first."
+    if array.dtype.kind in "USTO":
+        mend = f"Number the classes, e.g. np.unique({name}, return_inverse=True)[1]."
+    raise TypeError(f"Loader: {name} must hold numbers, got dtype {array.dtype}. {mend}")
+
+
+def check_sample_weight(sample_weight: Any, n: int) -> NDArray[np.float32]:
+    """A factor for each of `n` samples, found to be one."""
+    weights = read_array(sample_weight, "Loader", "sample_weight")
+    if weights.shape != (n,):
+        raise ValueError(f"Loader: sample_weight must have shape ({n},), got {weights.shape}.")
+    _check_numbers(weights, "sample_weight")
+    wrong = ~np.isfinite(weights)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"Loader: sample_weight must be finite, but sample_weight[{first}] is {weights[first]}."
+        )
+    return weights.astype(np.float32)
 
 
 # -- rows to arrays ------------------------------------------------------------------------------

@@ -1,11 +1,19 @@
 """From a history to a picture: matplotlib figures that carry their own description in words.
 
-``figure`` is what they have in common; ``runs``, ``planes`` and ``compared`` draw.
+``figure`` is what they have in common; ``runs``, ``planes``, ``pictures`` and ``compared`` draw.
 """
 
-from batchlab.figures.compared import comparison
+from batchlab.figures.compared import comparison, verdicts
 from batchlab.figures.figure import Figure
-from batchlab.figures.planes import decision_surface, grid_of, scatter, surface, surface_values
+from batchlab.figures.pictures import images
+from batchlab.figures.planes import (
+    borders,
+    decision_surface,
+    grid_of,
+    scatter,
+    surface,
+    surface_values,
+)
 from batchlab.figures.runs import class_mix, confusion, learning_curves, smooth, visits
 
 # Notebooks take the colours for their own figures from here, where the other figures are.
@@ -18,6 +26,7 @@ __all__ = [
     "ORANGE",
     "PALETTE",
     "Figure",
+    "borders",
     "class_mix",
     "comparison",
     "confusion",
@@ -28,6 +37,8 @@ __all__ = [
     "surface",
     "surface_values",
     "grid_of",
+    "images",
     "tidy",
+    "verdicts",
     "visits",
 ]

@@ -135,3 +135,50 @@ def _draw_intervals(
             capsize=4,
             linewidth=1.2,
         )
+
+
+def verdicts(
+    panels: Mapping[str, Mapping[str, Verdict]], xlabel: str, *, scale: float = 1.0, alt: str = ""
+) -> Figure:
+    """Gains over the baseline, each with its 95 % interval and its word; one plot for each title.
+
+    An interval that touches the line of the baseline says *too close to tell*: it is hollow.
+
+    Parameters
+    ----------
+    panels : mapping of str to mapping of str to Verdict
+        By title, what ``Comparison.verdicts`` gave. The plots share their axes.
+    xlabel : str
+        What was measured, with its unit, such as ``"points of accuracy"``.
+    scale : float
+        What the gains are multiplied by, such as 100 for per cent.
+    alt : str
+        What is seen, in words. The numbers are best printed.
+    """
+    panels = named(panels, "figures.verdicts", "panels")
+    names = list(dict.fromkeys(name for shown in panels.values() for name in shown))
+    columns = min(len(panels), 2)
+    lines = -(-len(panels) // columns)
+    figure = Figure(8.0, 0.6 + lines * (0.75 + 0.24 * len(names)), alt=alt)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
+    colours = dict(zip(names, colours_of(names)))
+    for axes in list(grid)[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, shown) in zip(figure.axes, panels.items()):
+        axes.axvline(0, color=DATA, linestyle="--", linewidth=1)
+        for name, verdict in shown.items():
+            axes.errorbar(
+                scale * verdict.gain,
+                names.index(name),
+                xerr=scale * verdict.smallest,
+                fmt="o",
+                color=colours[name],
+                mfc="white" if verdict.word == "too close to tell" else colours[name],
+                capsize=3,
+                linewidth=1.5,
+            )
+        axes.set_yticks(range(len(names)), map(literal, names))
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        over = next(iter(shown.values())).over
+        tidy(axes, title, f"{xlabel} over {over}", "")
+    return figure

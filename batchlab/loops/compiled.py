@@ -131,7 +131,7 @@ class CompiledSteps:
         self.program = _program(
             model, loader, step, self.streamed, selection, adversarial, jit_compile
         )
-        self.outputs = model.__dict__["_batchlab_programs"][3]
+        self.outputs = model.__dict__["_batchlab_programs"][2]
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -229,7 +229,8 @@ class CompiledSteps:
         low, high = _CALL_STEPS
         steps = min(max(_CALL_SAMPLES // size, low), high, self._most)
         if self.streamed:
-            steps = max(min(steps, _STREAM_BYTES // max(size * self._sample_bytes, 1)), 1)
+            fit = _STREAM_BYTES // max(size * self._sample_bytes, 1)
+            steps = max(min(steps, fit), self.loader.workers)  # work for every thread
         return steps
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:
@@ -262,6 +263,11 @@ class CompiledSteps:
         self.step += count
         losses, totals, *kept = (output.numpy()[:count] for output in outputs)
         indices = kept[0] if kept else group.indices[:count]
+        if losses.shape != indices.shape:
+            raise TypeError(
+                f"train: step must return the loss of each of the {indices.shape[1]} samples of a batch, "
+                f"got {losses.shape[1]} losses."
+            )
         return Result(indices, losses, totals, 0 if selection is None else size)
 
 
@@ -278,15 +284,15 @@ def _program(
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     present = loss_tracker(model)
-    kept = model.__dict__.get("_batchlab_programs", (None, None, {}, None))
-    tracker, built_for, programs, outputs = kept
+    kept = model.__dict__.get("_batchlab_programs", (None, {}, None, None))
+    tracker, programs, outputs, built_for = kept
     if tracker is present and built_for is step:
         if step is None:
             check_targets(model, loader.y, outputs)
     else:
         programs = programs if tracker is present else {}
         outputs = build(model, loader, step)
-        model.__dict__["_batchlab_programs"] = (present, step, programs, outputs)
+        model.__dict__["_batchlab_programs"] = (present, programs, outputs, step)
     # A layer that was frozen since is trained no more.
     key = (step, *options, *map(id, model.trainable_variables))
     programs[key] = programs.pop(key, None) or Program(model, *options, step)

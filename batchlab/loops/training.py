@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from batchlab.backend import keras, tf
@@ -19,7 +20,7 @@ from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready, specs_of
 from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
 def train(
@@ -64,7 +65,8 @@ def train(
         `validation_batch_size`.
     callbacks : list of keras.callbacks.Callback, optional
         As in ``model.fit``. One that overrides a batch hook sees every batch, and training then
-        takes one step per call: as slow as ``model.fit``.
+        takes one step per call: as slow as ``model.fit``. Loggers that log per epoch (TensorBoard,
+        W&B, MLflow) cost nothing; :class:`LogSelection` tells them what was chosen.
     verbose : "auto", 0, 1 or 2
         Progress bar as in ``model.fit``.
     lag : int, default 16
@@ -113,6 +115,8 @@ def train(
     History
         With every batch that was chosen and the loss of each of its samples. It is also
         ``model.history``, from the start, so that a run that was interrupted keeps its record.
+        Where only a ``keras.callbacks.History`` is taken, as by KerasTuner, hand on the number:
+        ``return min(history.history["val_loss"])``.
 
     Raises
     ------
@@ -128,14 +132,28 @@ def train(
         check_own_step(model, loader, "train", step)
     check_ready(model, epochs, "train", step)
     check_own_step(model, loader, "train", step)
-    for name, value in (
-        ("lag", lag),
-        ("steps_per_call", steps_per_call),
-        ("checkpoint_every", checkpoint_every),
-        ("validation_freq", validation_freq),
+    for name, value, parameter in (
+        ("lag", lag, Parameter(16, low=1)),
+        ("validation_freq", validation_freq, Parameter(1, low=1)),
+        ("resident_limit", resident_limit, Parameter(RESIDENT_LIMIT, low=0)),
+        ("restore_on_nan", restore_on_nan, Parameter(False)),
+    ):
+        replace(parameter, name=name).check(value, "train")
+    for name, value, parameter in (
+        ("steps_per_call", steps_per_call, Parameter(1, low=1)),
+        ("checkpoint_every", checkpoint_every, Parameter(1, low=1)),
+        ("validation_batch_size", validation_batch_size, Parameter(32, low=1)),
+        ("jit_compile", jit_compile, Parameter(False)),
     ):
         if value is not None:
-            Parameter(1, low=1, name=name).check(value, "train")
+            replace(parameter, name=name).check(value, "train")
+    for name, value, kind in (
+        ("selection", selection, PoolSelection),
+        ("adversarial", adversarial, Adversarial),
+        ("history", history, History),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"train: {name} must be a {kind.__name__}, got {shown(value)}.")
     if history is not None and history.n != loader.n:
         raise ValueError(
             f"train: history is of {history.n} samples, and the loader has {loader.n}. "
