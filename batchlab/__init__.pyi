@@ -30,6 +30,7 @@ from .loaders import (
 from .loops import (
     Adversarial as Adversarial,
     CompiledSteps as CompiledSteps,
+    LogSelection as LogSelection,
     PoolSelection as PoolSelection,
     eager_loop as eager_loop,
     fit_baseline as fit_baseline,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from batchlab.backend import keras
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 Run = Callable[[keras.Model, int], Mapping[str, Any]]
 
@@ -370,15 +370,23 @@ def compare(
     Raises
     ------
     TypeError, ValueError
-        If `seeds` is no positive number, or two runs measure different things.
+        If `seeds` is no positive number, `build` or `runs` are no functions, or two runs measure
+        different things.
     """
     seeds = Parameter(5, low=1, name="seeds").check(seeds, "compare")
+    if not isinstance(runs, Mapping):
+        raise TypeError(f"compare: runs must be a dict from name to function, got {shown(runs)}.")
     if not runs:
         raise ValueError("compare: runs must name at least one strategy, got none.")
+    for name, function in [("build", build), *((f"runs[{n!r}]", run) for n, run in runs.items())]:
+        if not callable(function):
+            raise TypeError(f"compare: {name} must be a function, got {shown(function)}.")
     results: dict[str, list[Mapping[str, Any]]] = {name: [] for name in runs}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     bar = _progress_bar(f"{len(runs)} strategies × {seeds} seeds", len(runs) * seeds)
     model = build()
+    if not isinstance(model, keras.Model) or model.optimizer is None:
+        raise TypeError(f"compare: build must return a compiled keras.Model, got {shown(model)}.")
     model.optimizer.build(model.trainable_variables)
     fresh_optimizer = [variable.numpy() for variable in model.optimizer.variables]
     for seed in range(seeds):

@@ -115,6 +115,8 @@ class Parameter:
         What a value counts, where the name does not say it.
     source : str
         The paper it comes from; the class that declares it is put before.
+    when : tuple of (str, value), optional
+        It counts only while this other setting has this value; a panel greys it out else.
 
     Examples
     --------
@@ -139,6 +141,7 @@ class Parameter:
     name: str = ""
     unit: str = ""
     source: str = ""
+    when: tuple[str, Any] | None = None
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

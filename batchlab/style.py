@@ -122,6 +122,12 @@ def class_colours(classes: int, theme: Theme = LIGHT) -> list[str]:
     return [colours[number % len(colours)] for number in range(classes)]
 
 
+def class_markers(classes: int) -> list[str]:
+    """The shapes of the points of that many classes, in order: colour is not all that tells them."""
+    shapes = ("o", "^", "s", "D", "v", "P", "X", "p", "<", ">")
+    return [shapes[number % len(shapes)] for number in range(classes)]
+
+
 def literal(text: Any) -> str:
     r"""`text` so that matplotlib draws it as it is: no formula between two ``$``, a sound SVG.
 

@@ -138,10 +138,12 @@ class FrontEnd:
 
     def find(self, **state: str) -> str:
         """The widget that has this state, by its comm."""
-        (comm,) = [
-            comm for comm, known in self.widgets.items() if state.items() <= known.items()
-        ]
+        (comm,) = self.found(**state)
         return comm
+
+    def found(self, **state: str) -> list[str]:
+        """The widgets that have this state, by their comms."""
+        return [comm for comm, known in self.widgets.items() if state.items() <= known.items()]
 
     def pictures(self) -> list[bytes]:
         """What the panel shows in this moment."""
@@ -155,12 +157,19 @@ class FrontEnd:
         self.client.shell_channel.send(message)
 
     def press(self, button: str, subshell: str | None = None) -> None:
+        if button in ("Play", "Pause"):
+            self.change("ToggleButtonModel", button, button == "Play", subshell)
+            return
         click = {"method": "custom", "content": {"event": "click"}}
         self.send(self.find(_model_name="ButtonModel", description=button), click, subshell)
 
     def move(self, slider: str, value: float, subshell: str | None = None) -> None:
+        self.change("FloatSliderModel", slider, value, subshell)
+
+    def change(self, kind: str, description: str, value: Any, subshell: str | None) -> None:
+        self.listen(lambda: self.found(_model_name=kind, description=description))
         update = {"method": "update", "state": {"value": value}, "buffer_paths": []}
-        self.send(self.find(_model_name="FloatSliderModel", description=slider), update, subshell)
+        self.send(self.find(_model_name=kind, description=description), update, subshell)
 
     def new_subshell(self) -> str | None:
         """A subshell, as JupyterLab asks for one for all widgets; None where there are none."""
@@ -242,6 +251,24 @@ def test_a_slider_moved_while_a_cell_is_busy(page: FrontEnd, subshell: str | Non
     assert page.value("seen") == str(subshell is not None)
     page.wait("lab.sampler.balance == 0.125")
     page.press("Pause")
+    page.wait(f"not {LEFT}")
+
+
+def test_buttons_are_heard_while_a_cell_is_busy(page: FrontEnd, subshell: str | None) -> None:
+    if subshell is None:
+        pytest.skip("this ipykernel has no subshells")
+    steps = int(page.value("lab.history.steps"))
+    cell = page.start(f"""
+        import time
+        end = time.monotonic() + 60
+        while lab.history.steps < {steps} + 11 and time.monotonic() < end:
+            time.sleep(0.01)
+        seen = lab.history.steps
+    """)
+    page.press("Step", subshell)
+    page.press("10 steps", subshell)
+    assert page.reply(cell)["status"] == "ok"
+    assert page.value("seen") == str(steps + 11)
     page.wait(f"not {LEFT}")
 
 

@@ -201,10 +201,17 @@ def test_step_trains_exactly_one_batch() -> None:
 def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
     before = threading.active_count()
     lab = BatchLab(X, Y, max_steps=5)
-    lab.play()
-    wait_for(lambda: not lab.playing)
-    wait_for(lambda: threading.active_count() == before)
-    assert 5 <= lab.history.steps < 5 + FEEDBACK_LAG
+    for plays in (1, 2):  # counted from the last Play
+        lab.controls["Play"].value = True
+        wait_for(lambda steps=plays * 5: lab.history.steps == steps and not lab.playing)
+        wait_for(lambda: threading.active_count() == before)
+        assert "nobody did so for 5 steps; Play goes on" in lab.board.status.value
+        assert lab.controls["Play"].value is False
+    lab.step()
+    wait_for(lambda: lab.history.steps == 11 and not threads())
+    lab.pause()
+    lab.board.show_state(lab.worker.state, playing=False)
+    assert "nobody" not in lab.board.status.value
 
 
 def test_error_in_training_is_shown_and_the_panel_goes_on() -> None:
@@ -238,6 +245,20 @@ def test_running_the_cell_again_stops_the_previous_panel(monkeypatch: pytest.Mon
     assert not first.playing, "a stopped panel stays stopped"
 
 
+def test_a_stopped_panel_that_is_shown_again_works_again() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(3)
+    lab.stop()
+    assert "show the panel again" in lab.board.status.value
+    assert lab.controls["Play"].disabled
+    lab.show()
+    assert not lab.controls["Play"].disabled
+    lab.controls["Step"].click()
+    wait_for(lambda: lab.history.steps == 4 and not threads())
+    lab.stop()
+    lab.stop()
+
+
 def test_only_the_settings_of_the_strategy_are_shown() -> None:
     lab = BatchLab(X, Y)
 
@@ -252,18 +273,17 @@ def test_only_the_settings_of_the_strategy_are_shown() -> None:
 def test_output_for_a_notebook_has_a_picture_and_words() -> None:
     lab = BatchLab(X, Y, classes=DATA.classes)
     lab.run(20, events={10: {"strategy": "class-balanced"}})
-    bundle = lab._repr_mimebundle_()[0]
+    bundle = lab.views.still()[0]
     assert bundle["image/png"].startswith(b"\x89PNG")
     assert "after 20 steps" in bundle["text/plain"]
     assert "class inner is 20% of the data" in bundle["text/plain"]
-    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_picture_changes_with_the_run() -> None:
     lab = BatchLab(X, Y)
-    before = lab._repr_mimebundle_()[0]["image/png"]
+    before = lab.views.still()[0]["image/png"]
     lab.run(10)
-    assert lab._repr_mimebundle_()[0]["image/png"] != before
+    assert lab.views.still()[0]["image/png"] != before
 
 
 def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
@@ -274,7 +294,7 @@ def test_own_model_with_one_sigmoid_output_and_string_labels() -> None:
     lab.run(30)
     assert lab.model is model
     assert 0 <= lab.a.scores[-1][1] <= 1
-    assert "class b" in lab._repr_mimebundle_()[0]["text/plain"]
+    assert "class b" in lab.views.still()[0]["text/plain"]
 
 
 def test_images_and_many_classes() -> None:
@@ -547,7 +567,7 @@ def test_refused_data_setting_is_explained_and_put_back() -> None:
 def test_ready_made_samplers_have_no_data_sliders_and_the_panel_says_why() -> None:
     lab = BatchLab(X, Y, strategies={"random": RandomSampler(N, 16)})
     assert not {"label_noise", "imbalance", "seed"} & set(lab.controls)
-    assert any("ready-made" in getattr(part, "value", "") for part in lab.widget.children[3:4])
+    assert any("ready-made" in getattr(part, "value", "") for part in lab.widget.children)
 
 
 def test_every_control_has_a_help_and_a_row_in_the_table() -> None:
@@ -666,13 +686,130 @@ def test_files_and_recipe_from_the_panel(tmp_path: Path) -> None:
 def test_status_says_speed_cost_and_lag() -> None:
     lab = BatchLab(X, Y)
     lab.run(30)
-    assert "steps/s" in lab.board.status.value
-    assert "choosing" in lab.board.status.value
-    assert "chooses without losses" in lab.board.status.value
-    lab.run(1, events={30: {"strategy": "prioritized"}})
-    assert "16 steps late" in lab.board.status.value
-    lab.controls["Stop"].click()
+    for words in ("steps/s", "choosing", "chooses without losses"):
+        assert words in lab.board.details.value
+    lab.run(1200, events={30: {"strategy": "prioritized", "learning_rate": 10**-3.95}})
+    assert "16 steps late" in lab.board.details.value
+    words = re.sub("<.*?>", "", lab.board.status.value)
+    assert words.startswith("❙❙ step 1\u202f230 · epoch ")
+    assert re.search(r"balanced accuracy \d+%.*learning rate = 0.0001122 since step 30", words)
+    lab.stop()
     assert "stopped" in lab.board.status.value
+
+
+# -- what a learner sees and does ------------------------------------------------------------------
+
+
+def test_rows_of_controls_stay_where_they_are() -> None:
+    lab = BatchLab(X, Y)
+    counts = set()
+    for strategy in lab.a.samplers:
+        lab.controls["strategy"].value = strategy
+        counts.add(sum(part.layout.display != "none" for part in lab.board.settings.children))
+    assert len(counts) == 1
+
+
+def test_what_does_nothing_is_greyed_out() -> None:
+    lab = BatchLab(X, Y)
+    lab.controls["strategy"].value = "class-balanced"
+    assert lab.controls["effective_beta"].disabled
+    lab.controls["scheme"].value = "effective"
+    assert not lab.controls["effective_beta"].disabled
+    lab.run(1, events={0: {"scheme": "inverse"}})
+    assert lab.controls["effective_beta"].disabled
+
+
+def test_sliders_give_short_numbers_and_bear_the_names_of_classes() -> None:
+    lab = BatchLab(X, Y, classes=["outer", "inner"])
+    lab.controls["learning_rate"].value = 10**-3.95  # as a slider gives it
+    lab.run(1)
+    assert lab.sampler is not None and lab.history.events[-1].value == 0.0001122
+    assert [lab.controls[f"ratio_{n}"].description for n in (0, 1)] == ["ratio outer", "ratio inner"]
+    step = lab.controls["effective_beta"].step
+    assert 0.5 / step == pytest.approx(round(0.5 / step))
+    assert lab.controls["balance"].step == 0.01
+
+
+def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "HANDS_REST", 0.5)
+    lab = BatchLab(X, Y)
+    lab.run(1)  # compiled
+    lab.controls["speed"].value = 1000.0
+    lab.play()
+    wait_for(lambda: lab.history.steps > 10)
+    for size in range(40, 0, -1):
+        lab.controls["batch_size"].value = size
+        time.sleep(0.01)
+    wait_for(lambda: lab.sampler.batch_size == 1)
+    lab.stop()
+    moves = lab.history.events
+    assert 1 < len(moves) < 12
+    again = BatchLab(X, Y)
+    again.run(lab.history.steps, {event.step: {event.name: event.value} for event in moves})
+    assert_same(weights(again), weights(lab))
+
+
+@pytest.mark.parametrize("change", ["label_noise", "Compare with B", "Reset"])
+def test_a_run_that_was_thrown_away_comes_back(change: str) -> None:
+    lab = BatchLab(X, Y)
+    assert lab.controls["Undo"].layout.display == "none"
+    lab.run(30, events={20: {"strategy": "prioritized", "alpha": 0.7}})
+    before, chosen, labels = weights(lab), batches(lab), lab.a.labels
+    if change == "Reset":
+        lab.controls["Reset"].click()
+    else:
+        lab.controls[change].value = 0.3 if change == "label_noise" else True
+    wait_for(lambda: lab.controls["Undo"].layout.display is None and not threads())
+    assert lab.history.steps == 0
+    lab.controls["Undo"].click()
+    wait_for(lambda: lab.history.steps == 30 and not threads())
+    assert lab.b is None and lab.a.labels is labels and batches(lab) == chosen
+    assert_same(weights(lab), before)
+    wait_for(lambda: lab.controls["strategy"].value == "prioritized")
+    assert lab.controls["label_noise"].value == 0
+    lab.run(20)
+    alone = BatchLab(X, Y)
+    alone.run(50, events={20: {"strategy": "prioritized", "alpha": 0.7}})
+    assert_same(weights(lab), weights(alone))
+
+
+def test_nothing_is_drawn_while_nobody_sees_it() -> None:
+    lab = BatchLab(X, Y)
+    drawn: list[int] = []
+    show = lab.board.screen.show
+    lab.board.screen.show = lambda *picture: (drawn.append(lab.history.steps), show(*picture))
+    lab.board.page.seen = False
+    wait_for(lambda: not threads())
+    lab.controls["10 steps"].click()
+    wait_for(lambda: lab.history.steps == 10 and not threads())
+    assert drawn == []
+    lab.board.page.seen = True
+    wait_for(lambda: drawn == [10] and not threads())
+
+
+def test_the_layout_follows_the_room_there_is() -> None:
+    lab = BatchLab(X, Y)
+    assert lab.views.picture.look[1] == "wide"
+    lab.board.page.narrow = True
+    assert lab.views.picture.look[1] == "narrow"
+    lab.width = "wide"
+    assert lab.views.picture.look[1] == "wide"
+
+
+def test_an_error_says_first_what_is_wrong() -> None:
+    lab = BatchLab(X, Y)
+    lab.sampler.draw = lambda size: 1 / 0
+    lab.play()
+    wait_for(lambda: "ZeroDivisionError" in lab.board.error.value)
+    assert re.sub("<.*?>", "", lab.board.error.value).startswith("ZeroDivisionError: division by zero")
+    places = [lab.widget.children.index(part) for part in (lab.board.error, lab.board.screen)]
+    assert places == sorted(places)
+
+
+def test_ipywidgets_7_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ipywidgets.__version__", "7.7.1")
+    with pytest.raises(ImportError, match=r"needs ipywidgets 8, got 7.7.1. Run %pip install"):
+        BatchLab(X, Y)
 
 
 # -- what used to go wrong -------------------------------------------------------------------------
@@ -703,7 +840,7 @@ def test_the_second_run_may_end_while_it_is_shown() -> None:
     lab.controls["Shown run"].value = 1
     wait_for(lambda: not threads())
     lab.controls["Compare with B"].value = False
-    lab.board.show_status("paused", lab.runs.sessions[:1])
+    lab.board.show_status("paused", False, lab.runs.sessions[:1])
     wait_for(lambda: lab.b is None and not threads())
     assert lab.board.error.value == ""
     assert lab.controls["Shown run"].value == 0
@@ -731,7 +868,8 @@ def test_nothing_waits_for_ever_for_a_sampler_that_blocks(
     lab.controls["Step"].click()
     blocked.wait(60)
     try:
-        for name in ("Pause", "Recipe", "Save", "PNG", "10 steps", "Reset"):
+        lab.controls["Play"].value = False
+        for name in ("Recipe", "Save", "PNG", "10 steps", "Reset"):
             lab.controls[name].click()
         lab.controls["balance"].value = 0.5
         lab.controls["theme"].value = "dark"
@@ -739,7 +877,7 @@ def test_nothing_waits_for_ever_for_a_sampler_that_blocks(
         for call in (
             lab.recipe,
             lab.reset,
-            lab._repr_mimebundle_,
+            lab.show,
             lambda: lab.save(tmp_path / "mine"),
             lambda: lab.run(1),
         ):

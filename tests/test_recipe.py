@@ -159,8 +159,8 @@ def repeated(labs: dict[str, BatchLab], tmp_path_factory: Any) -> dict[str, Any]
     arrays: dict[str, Any] = {"names": list(labs)}
     arrays["codes"] = [fill_in(lab.recipe(), run) for run, lab in labs.items()]
     for run, lab in labs.items():
-        arrays[f"{run} x"] = lab.a.given_x
-        arrays[f"{run} y"] = lab.a.class_values[lab.a.given_labels]
+        arrays[f"{run} x"] = lab.a.given.x
+        arrays[f"{run} y"] = lab.a.given.y
     np.savez(folder / "data.npz", **arrays)
     script = f"OWN_MODEL = {OWN_MODEL!r}\n{SCRIPT}"
     ran = subprocess.run(

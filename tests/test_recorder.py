@@ -22,6 +22,7 @@ from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.drawing.picture import Picture
 from batchlab.lab.drawing.recorder import Recorder, Recording
 from batchlab.lab.drawing.screen import Screen
+from batchlab.lab.drawing.stage import HELD
 
 
 @pytest.fixture
@@ -155,9 +156,9 @@ def test_only_what_changed_is_recorded_again(session: Session) -> None:
     longer, moved = picture.recording()
     assert len(longer) == len(frame)
     assert 0.5 < np.mean(unchanged(frame, longer)) < 1  # the axes of steps, mostly
-    # The decision surface, the points on it, the batch.
-    points = len(session.classes)
-    assert unchanged(moving, moved)[: points + 2] == [False, *[True] * points, False]
+    # The decision surface and its border, the points on it, what the hand marked, the batch.
+    still = len(session.classes) + len(HELD)
+    assert unchanged(moving, moved)[: still + 3] == [False, False, *[True] * still, False]
 
 
 def test_what_lies_in_axes_with_new_limits_moves(session: Session) -> None:

@@ -224,7 +224,7 @@ def spoiled(value: float) -> np.ndarray:
         ({"x": spoiled(np.nan)}, r"x must hold finite numbers .* got nan in row 3, column 1"),
         ({"x": spoiled(np.inf)}, r"got inf in row 3, column 1 \(1 of 280 values are wrong\)"),
         ({"x": X.astype(float) * 1e300}, "that float32 can hold, got .*e.299 in row 0, column 0"),
-        ({"x": np.ma.masked_greater(X, 1)}, "x is a masked array"),
+        ({"x": np.ma.masked_greater(X, 1)}, "x is masked"),
         ({"classes": ["a", "a"]}, "classes 0 and 1 are both called 'a'"),
         ({"classes": "ab"}, "classes must be a list of names, got 'ab'"),
         ({"classes": 2}, "classes must be a list of names, got 2"),

@@ -6,7 +6,14 @@
 from batchlab.figures.compared import comparison, verdicts
 from batchlab.figures.figure import Figure
 from batchlab.figures.pictures import images
-from batchlab.figures.planes import decision_surface, grid_of, scatter, surface, surface_values
+from batchlab.figures.planes import (
+    borders,
+    decision_surface,
+    grid_of,
+    scatter,
+    surface,
+    surface_values,
+)
 from batchlab.figures.runs import class_mix, confusion, learning_curves, smooth, visits
 
 # Notebooks take the colours for their own figures from here, where the other figures are.
@@ -19,6 +26,7 @@ __all__ = [
     "ORANGE",
     "PALETTE",
     "Figure",
+    "borders",
     "class_mix",
     "comparison",
     "confusion",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,7 @@ from batchlab.style import (
     ORANGE,
     Theme,
     class_colours,
+    class_markers,
     tidy,
 )
 from batchlab.validation import as_numbers
@@ -29,7 +31,7 @@ _PLANE = "Choose two columns: x[:, [0, 1]]."
 def scatter(
     axes: Axes, x: ArrayLike, y: ArrayLike, classes: Sequence[str], theme: Theme = LIGHT
 ) -> None:
-    """The samples of 2-D data as points, rarer classes on top and larger."""
+    """The samples of 2-D data as points, each class in a shape; rarer ones on top and larger."""
     owner = "figures.scatter"
     names = class_names(classes, owner)
     points = as_numbers(x, owner, "x", axes=(2,), holds="two numbers per sample", mend=_PLANE)
@@ -45,12 +47,13 @@ def scatter(
             f"{owner}: x must be finite, but x{first.tolist()} is {points[tuple(first)]}."
         )
     counts = np.bincount(labels, minlength=len(names))
-    colours = class_colours(len(names), theme)
+    colours, shapes = class_colours(len(names), theme), class_markers(len(names))
     edge = {"linewidths": 0.3, "edgecolors": theme.edge}
     for number in np.argsort(-counts):
         members = points[labels == number]
-        size = 6 if counts[number] == counts.max() else 12
-        axes.scatter(*members.T, s=size, color=colours[number], label=names[number], **edge)
+        size = 12 if counts[number] == counts.max() else 20
+        looks = {"s": size, "color": colours[number], "marker": shapes[number]}
+        axes.scatter(*members.T, label=names[number], **looks, **edge)
     axes.set_xlim(points[:, 0].min() - 0.3, points[:, 0].max() + 0.3)
     axes.set_ylim(points[:, 1].min() - 0.3, points[:, 1].max() + 0.3)
 
@@ -106,6 +109,33 @@ def surface_values(outputs: NDArray[Any]) -> NDArray[Any]:
         )
     values = outputs[:, -1] if outputs.shape[1] <= 2 else outputs.argmax(axis=1)
     return values.reshape(side, side)
+
+
+def borders(
+    outputs: NDArray[Any], across: tuple[float, float], up: tuple[float, float]
+) -> list[NDArray[np.float64]]:
+    """The lines on which a model changes its mind, for outputs on ``grid_of(axes)``.
+
+    Parameters
+    ----------
+    outputs : ndarray of float, shape (resolution ** 2, 1 or classes)
+        Predicted probabilities.
+    across, up : tuple of float
+        The limits of the axes.
+
+    Returns
+    -------
+    list of ndarray of float, shape (points, 2)
+    """
+    if outputs.shape[1] == 1:
+        outputs = np.hstack([1 - outputs, outputs])
+    side = round(len(outputs) ** 0.5)
+    places = np.linspace(*across, side), np.linspace(*up, side)
+    lines = []
+    for number in range(outputs.shape[1] - 1):  # the border of the last class is that of the others
+        lead = outputs[:, number] - np.delete(outputs, number, axis=1).max(axis=1)
+        lines += contour_generator(*places, lead.reshape(side, side)).lines(0.0)
+    return lines
 
 
 def decision_surface(

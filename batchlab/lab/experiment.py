@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ STRATEGIES = {
     "prioritized": PrioritizedSampler,
     "sequential": SequentialSampler,
 }
+WITHOUT_CLASSES = {name: STRATEGIES[name] for name in ("random", "prioritized", "sequential")}
 
 
 class Experiment:
@@ -39,11 +41,12 @@ class Experiment:
 
     Attributes
     ----------
-    given_x, given_labels, class_values : ndarray (n, ...), ndarray of int64 (n,), ndarray
-        The data before they were thinned and got wrong labels; the classes as they are called in
-        ``y``.
-    x, labels : ndarray of float32 (n, ...), ndarray of int64 (n,)
-        The data to train on.
+    given : Given
+        The data before they were thinned and got wrong labels.
+    x, targets, labels : ndarray of float32 (n, ...), ndarray (n, ...), ndarray of int64 (n,)
+        The data to train on, and the class of every sample by which strategies and colours go.
+    classes : tuple of str
+        What these classes are called, or the labels of a multi-label ``y``; empty without either.
     makers, patterns, samplers : dict of str to class, function or sampler
         By strategy: what was given; the samplers as made for these data; those at work, copies.
     data_settings : dict of str to value
@@ -60,22 +63,49 @@ class Experiment:
         batch_size: int = 32,
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        groups: Any = None,
         **data_settings: float,
     ) -> None:
-        self.given_x, self.given_labels, self.class_values = checked_data(x, y)
-        self.classes = checked_names(classes, self.class_values)
+        self.given = checked_data(x, y, groups, model is not None)
+        self.classes = checked_names(classes, self.given)
         self.validation_data, self.validated = validation_data, validation_data is not None
-        self.scored_data = checked_scored(
-            validation_data, self.given_x, self.given_labels, self.class_values
-        )
-        self.makers = _checked_strategies(STRATEGIES if strategies is None else strategies)
+        self.scored_data = checked_scored(validation_data, self.given)
+        defaults = STRATEGIES if self.has_classes else WITHOUT_CLASSES
+        self.makers = _checked_strategies(defaults if strategies is None else strategies)
         self.rebuildable = all(map(_is_maker, self.makers.values()))
-        self.batch_size = batch_size
+        self.batch_size = Parameter(32, low=1, name="batch_size").check(batch_size, "Session")
         self.default_model = model is None
         self.data_settings = {name: SETTINGS[name].default for name in DATA_SETTINGS}
         self._build_data(**data_settings)
         self.model = self._new_network() if model is None else model
         check_ready(self.model, 1, "Session")
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether there are classes by which strategies and colours can go."""
+        return self.given.grouped or self.given.answers is not None
+
+    @property
+    def _data_settings(self) -> list[str]:
+        """What of the data may be changed: without classes none can be wrong or rare."""
+        lacking = {
+            "label_noise": self.given.answers is None,
+            "imbalance": not self.has_classes,
+        }
+        return [name for name in DATA_SETTINGS if not lacking.get(name)]
+
+    @property
+    def shade(self) -> NDArray[np.float32] | None:
+        """The target of every sample, float32 (n,), where colours go by it and not by classes."""
+        single = self.targets.size == len(self.targets)
+        return None if self.has_classes or not single else self.targets.reshape(-1)
+
+    def class_mix(self, chosen: NDArray[Any] | None = None) -> NDArray[np.float64]:
+        """The share of each of `classes` among the `chosen` samples, by default all of the data."""
+        if not self.has_classes:
+            return self.targets[slice(None) if chosen is None else chosen].mean(axis=0, dtype=float)
+        labels = self.labels if chosen is None else self.labels[chosen]
+        return np.bincount(labels, minlength=len(self.classes)) / len(labels)
 
     def _build_data(self, **settings: Any) -> None:
         """Thin the data, flip labels, and make the strategies for what came out of it."""
@@ -92,24 +122,34 @@ class Experiment:
                 f"Session: {changed[0]} cannot be changed, because ready-made samplers know the data and "
                 "the seed they were made for. Pass classes, or functions of (labels, batch_size, seed)."
             )
-        seed = values["seed"]
-        kept = imbalanced(self.given_labels, values["imbalance"], seed)
-        labels = with_label_noise(self.given_labels[kept], values["label_noise"], seed)
+        lacking = [name for name in changed if name not in self._data_settings]
+        if lacking:
+            raise ValueError(
+                f"Session: {lacking[0]} needs classes, and y names none. Leave it out"
+                + (", or pass groups=." if lacking[0] == "imbalance" else ".")
+            )
+        given, seed = self.given, values["seed"]
+        kept = imbalanced(given.labels, values["imbalance"], seed)
+        targets, labels = given.targets[kept], given.labels[kept]
+        if given.answers is not None:
+            targets = with_label_noise(targets, values["label_noise"], seed)
+            labels = labels if given.grouped else targets
         patterns = {
             name: self._made(name, maker, labels, seed) for name, maker in self.makers.items()
         }
-        x = self.given_x if kept.size == self.given_labels.size else self.given_x[kept]
+        x = given.x if kept.size == len(given.x) else given.x[kept]
         for sampler in patterns.values():
-            Loader(x, labels, sampler=sampler)  # refuses a sampler made for other data
+            Loader(x, targets, sampler=sampler)  # refuses a sampler made for other data
         self.data_settings = values
-        self.x, self.labels, self.patterns = x, labels, patterns
+        self.x, self.targets, self.labels = x, targets, labels
+        self.patterns, self.kept = patterns, kept
 
     def _made(self, name: str, maker: Any, labels: NDArray[np.int64], seed: int) -> Any:
         """A sampler for these labels, or the ready-made one."""
         if not _is_maker(maker):
             return maker
         first = next(iter(inspect.signature(maker).parameters), None)
-        data = len(labels) if first == "n" else self.class_values[labels]
+        data = len(labels) if first == "n" else self.given.groups[labels]
         try:
             return maker(data, batch_size=self.batch_size, seed=seed)
         except TypeError as error:
@@ -121,7 +161,7 @@ class Experiment:
             ) from error
 
     def _new_network(self) -> keras.Model:
-        return small_network(self.x.shape[1:], len(self.classes), self.data_settings["seed"])
+        return small_network(self.x.shape[1:], len(self.given.answers), self.data_settings["seed"])
 
     def _variables(self) -> list[Any]:
         # model.variables, not get_weights(): the seeds of Dropout layers belong to a fresh start.
@@ -141,6 +181,11 @@ class Experiment:
         }
         return {name: replace(SETTINGS[name], **limits[name]) for name in limits}
 
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and the largest number in the data: black and white, where they are images."""
+        return float(self.given.x.min()), float(self.given.x.max())
+
     @property
     def sampler(self) -> Any:
         """The sampler at work."""
@@ -159,7 +204,7 @@ class Experiment:
         if not hasattr(sampler, "batch_size"):
             del general["batch_size"]
         rate = general.pop("learning_rate")
-        data = {name: SETTINGS[name] for name in DATA_SETTINGS if self.rebuildable}
+        data = {name: SETTINGS[name] for name in self._data_settings if self.rebuildable}
         return {**general, **own, "learning_rate": rate, **hand_settings(sampler), **data}
 
     def value(self, name: str, strategy: str | None = None) -> Any:

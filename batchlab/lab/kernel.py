@@ -1,8 +1,9 @@
 """What a panel has to do with the notebook's kernel: its cell, and interrupts.
 
-Of ipykernel two things are used that it does not call public: ``saved_sigint_handler``, and
-``get_parent`` with the metadata ``cellId`` that JupyterLab sends. Both were read in ipykernel 6.31,
-7.3 and 7.4 with IPython 9.18. ``tests/test_kernels.py`` fails by name when one is gone.
+Of ipykernel three things are used that it does not call public: ``saved_sigint_handler``, and
+``get_parent`` with the metadata ``cellId`` that JupyterLab sends, read in ipykernel 6.31, 7.3 and 7.4
+with IPython 9.18; and a comm's ``_reply_subshell_for``, which came with 7.4. ``tests/test_kernels.py``
+fails by name when one of the first two is gone; without the third there is nothing to mend.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import ipywidgets as widgets
 from IPython import get_ipython
 
 from batchlab.lab.parts import close
@@ -20,6 +22,21 @@ _PANELS: weakref.WeakSet[Any] = weakref.WeakSet()
 _PANEL_OF_CELL: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 # Those that a page may show. It needs them even if no name in the notebook refers to them any more.
 _SHOWN: set[Any] = set()
+
+
+def check_widgets() -> None:
+    """Refuse ipywidgets 7, which old notebook services bring along.
+
+    Raises
+    ------
+    ImportError
+        With what to type.
+    """
+    if int(widgets.__version__.partition(".")[0]) < 8:
+        raise ImportError(
+            f"BatchLab: the panel needs ipywidgets 8, got {widgets.__version__}. Run "
+            '%pip install "ipywidgets>=8.1" in a cell, then restart the kernel.'
+        )
 
 
 def register(panel: Any) -> None:
@@ -43,6 +60,24 @@ def keep(panel: Any) -> None:
 def let_go(panel: Any) -> None:
     """Keep a panel no longer than anyone else does."""
     _SHOWN.discard(panel)
+
+
+def hear_at_once(widget: widgets.Widget) -> None:
+    """Let the kernel take what a page says to `widget`, and to all in it, while a cell is running.
+
+    A page sends it through a subshell, which is free then. ipykernel 7.4 diverts it to the shell that
+    last published on the comm: the one of the cell that built the panel, until that cell and all that
+    were started after it have ended.
+    """
+    for each in (widget, *getattr(widget, "children", ())):
+        if hasattr(each.comm, "_reply_subshell_for"):
+            each.comm._reply_subshell_for = _as_sent
+        if each is not widget:
+            hear_at_once(each)
+
+
+def _as_sent(data: Any, subshell: str | None) -> str | None:
+    return subshell
 
 
 def _present_cell() -> str | None:

@@ -17,7 +17,9 @@ from batchlab.history import History
 from batchlab.lab import kernel, recipe
 from batchlab.lab.board import Board
 from batchlab.lab.byhand import PanelByHand
+from batchlab.lab.page import NOTE
 from batchlab.lab.parts import close
+from batchlab.lab.pointing import PanelPointing, Pointing
 from batchlab.lab.runs import Runs
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import SETTINGS, Settings
@@ -26,7 +28,7 @@ from batchlab.lab.worker import LetterBox, Worker
 from batchlab.parameters import Parameter
 
 
-class BatchLab(PanelByHand):
+class BatchLab(PanelByHand, PanelPointing):
     """Train live, and change the batches while it trains.
 
     The cell that makes a panel returns at once: training goes on in the background until Pause,
@@ -36,7 +38,7 @@ class BatchLab(PanelByHand):
 
     Parameters
     ----------
-    x, y, model, strategies, batch_size, classes, validation_data, label_noise, imbalance, seed
+    x, y, model, strategies, batch_size, classes, validation_data, groups, label_noise, imbalance, seed
         See :class:`Session`. With two features the panel draws the decision surface.
     versus : mapping of str to value, optional
         Train a second run B beside the first, A, from the same first weights and seed, that
@@ -46,20 +48,23 @@ class BatchLab(PanelByHand):
         Whether A and B take the same number of steps, or get the same time to choose and train.
         A run at equal time depends on the computer; its recipe and its file do not.
     max_steps : int, default 20000
-        Playing pauses after so many steps, in case nobody is there to press Pause.
+        Play pauses after so many steps, in case nobody is there to press Pause.
     theme : {"auto", "light", "dark"}
         Colours of the picture; auto takes those of the page.
-    width : {"wide", "narrow"}
-        Layout of the picture; narrow suits 800 pixels.
+    width : {"auto", "wide", "narrow"}
+        Layout of the picture; narrow suits 800 pixels, auto takes what there is room for.
+    scores : mapping of str to array_like of float, shape (n,), optional
+        Numbers of your own, one for each sample of `x`, by which the points can be coloured, e.g.
+        ``{"distance": d}``.
 
     Attributes
     ----------
     controls : dict of str to Widget
         What a reader may use: every setting under its name, buttons under the words on them, e.g.
-        ``lab.controls["balance"].value = 0.5`` and ``lab.controls["Play"].click()``.
+        ``lab.controls["Play"].value = True`` and ``lab.controls["Step"].click()``.
     widget : Widget
         The panel on the page; ``board`` says what it shows.
-    speed, pace, theme, width
+    speed, pace, theme, width, colour_by
         May be set at any time.
 
     Raises
@@ -92,6 +97,7 @@ class BatchLab(PanelByHand):
         batch_size: int = 32,
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        groups: Any = None,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
         seed: int = 0,
@@ -99,8 +105,10 @@ class BatchLab(PanelByHand):
         pace: str = "step",
         max_steps: int = 20_000,
         theme: str = "auto",
-        width: str = "wide",
+        width: str = "auto",
+        scores: Mapping[str, Any] | None = None,
     ) -> None:
+        kernel.check_widgets()
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
         self.pace, self.theme, self.width = pace, theme, width
         first = Session(
@@ -111,21 +119,27 @@ class BatchLab(PanelByHand):
             batch_size=batch_size,
             classes=classes,
             validation_data=validation_data,
+            groups=groups,
             label_noise=label_noise,
             imbalance=imbalance,
             seed=seed,
         )
-        self.runs = Runs(first, versus)
+        self.runs, self._scores = Runs(first, versus), scores
+        self._open()
+        kernel.register(self)
+
+    def _open(self) -> None:
+        """Make what a page shows and the thread that trains; also of a panel that was stopped."""
         self.worker = Worker(self)
         look = {name: getattr(self, name) for name in ("speed", "theme", "width")}
-        self.board = Board(first, look, self.worker.tell)
+        self.board = Board(self.a, look, self.worker.tell)
+        self.pointing = Pointing(self, self._scores)
         self.views = Views(self.runs, self.board, weakref.proxy(self))
         self.controls, self.widget = self.board.controls, self.board.widget
         self.board.show_runs(self.runs.sessions)
         # When nobody has the panel any more, and no page shows it, training ends and widgets close.
         self._gone = weakref.finalize(self, _end, self.worker.box, self.widget)
         self._gone.atexit = False
-        kernel.register(self)
 
     # -- from Python -----------------------------------------------------------------------------
 
@@ -210,12 +224,12 @@ class BatchLab(PanelByHand):
         return self.history
 
     def play(self) -> None:
-        """Train in the background until told otherwise."""
-        self.worker.start(float("inf"))
+        """Train in the background until told otherwise, or for `max_steps` steps."""
+        self.worker.play(self.max_steps)
 
     def pause(self) -> None:
         """Stop training at the next batch boundary."""
-        self.worker.box.pause()
+        self.worker.pause()
 
     def step(self, steps: int = 1) -> None:
         """Train some steps in the background, then pause."""
@@ -249,15 +263,15 @@ class BatchLab(PanelByHand):
         self.worker.show()
 
     def stop(self) -> None:
-        """End the background training for good; a new panel is needed to train again."""
+        """End the background training and let go of the page; showing the panel brings it back."""
         self.worker.close()
         self.worker.join()
-        self.board.show_state(self.worker.state)
+        self.board.show_state(self.worker.state, playing=False)
         kernel.let_go(self)
 
     def show(self) -> None:
         """Show the panel below the cell; the picture stays in a notebook that is saved."""
-        display(self)
+        self._ipython_display_()
 
     # -- to keep and to share ----------------------------------------------------------------------
 
@@ -321,16 +335,21 @@ class BatchLab(PanelByHand):
             picture = self.views.picture.png() if kind == ".png" else self.views.picture.svg()
         write_whole(path, picture, "BatchLab.export_picture")
 
-    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _ipython_display_(self) -> None:
+        if self.worker.box.closed:
+            close(self.widget)
+            self._open()
         with self.worker.at_rest():
             self.worker.show()
-            picture = self.views.picture
-            words = picture.words()
-            own = {"text/plain": words, "image/png": picture.png()}
+            picture, alt = self.views.still()
         self._gone.detach()
         kernel.keep(self)
-        bundle = {**self.widget._repr_mimebundle_(**options), **own}
-        return bundle, {"image/png": {"alt": words}}
+        kernel.hear_at_once(self.widget)
+        view = self.widget._repr_mimebundle_()
+        view.pop("text/plain")  # what a widget is in Python, at great length
+        display({"text/html": NOTE}, raw=True)
+        display(picture, metadata=alt, raw=True)
+        display(view, raw=True)
 
 
 def _end(box: LetterBox, widget: widgets.Widget) -> None:

@@ -7,22 +7,33 @@ import math
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
 
 from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Session
 from batchlab.loaders import listens
 from batchlab.parameters import Parameter
 
+DIGITS = 4  # of a number on a logarithmic scale
 SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
 
 
-def control_for(parameter: Parameter, value: Any) -> widgets.Widget:
+def title_of(name: str, session: Session) -> str:
+    """What to call a setting on the page: "ratio of inner" where the sampler knows class 1 only."""
+    for value, word in zip(session.given.groups.tolist(), session.classes):
+        if name == f"ratio_{value}":
+            return f"ratio {word}"
+    return name.replace("_", " ")
+
+
+def control_for(parameter: Parameter, value: Any, title: str = "") -> widgets.Widget:
     """The widget for a parameter, with its range, step and help."""
+    title = title or parameter.name.replace("_", " ")
     common = {
         "value": value,
-        "description": ", ".join(filter(None, (parameter.name.replace("_", " "), parameter.unit))),
-        "tooltip": parameter.help,
-        "style": {"description_width": "96px"},
-        "layout": widgets.Layout(width="300px"),
+        "description": title,
+        "tooltip": ", in ".join(filter(None, (parameter.help, parameter.unit))),
+        "style": {"description_width": "88px"},
+        "layout": widgets.Layout(width="auto"),
     }
     if parameter.choices is not None:
         return widgets.Dropdown(options=parameter.choices, **common)
@@ -33,11 +44,25 @@ def control_for(parameter: Parameter, value: Any) -> widgets.Widget:
     if parameter.kind is int:
         return widgets.IntSlider(min=low, max=high, **common)
     if parameter.log:
-        return widgets.FloatLogSlider(min=math.log10(low), max=math.log10(high), step=0.05, **common)
-    step = (high - low) / 100
-    if not math.isclose(parameter.default, low + step * round((parameter.default - low) / step)):
-        step /= 10  # for 0.999, which a slider of hundredths would show as 1
-    return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".3", **common)
+        ends = {"min": math.log10(low), "max": math.log10(high), "step": 0.05}
+        return widgets.FloatLogSlider(**ends, readout_format=f".{DIGITS}", **common)
+    step = _round_step(low, high, parameter.default)
+    return widgets.FloatSlider(min=low, max=high, step=step, readout_format=".6", **common)
+
+
+def _round_step(*marks: float) -> float:
+    """A power of ten with fifty steps or more between the marks, one that meets them all if it can."""
+    power = math.floor(math.log10((max(marks) - min(marks)) / 50 or 1))
+    steps = [round(10.0**each, 12) for each in (power, power - 1, power - 2)]
+    meeting = (s for s in steps if all(abs(m / s - round(m / s)) < 1e-6 for m in marks))
+    return next(meeting, steps[0])
+
+
+def heard_from(control: widgets.Widget, value: Any) -> Any:
+    """The value that a slider means: a short one, as it shows it, not 0.0001122018454301963."""
+    if isinstance(control, widgets.FloatLogSlider):
+        return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def set_control(control: widgets.Widget, value: Any) -> None:
@@ -66,7 +91,7 @@ def _level(control: widgets.Widget, value: float) -> float:
 def button(label: str, icon: str, tip: str) -> widgets.Button:
     """A button with a word, a picture and an explanation."""
     return widgets.Button(
-        description=label, icon=icon, tooltip=tip, layout=widgets.Layout(width="100px")
+        description=label, icon=icon, tooltip=tip, layout=widgets.Layout(width="auto")
     )
 
 
@@ -75,6 +100,16 @@ def row(*parts: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(
         parts, layout=widgets.Layout(flex_flow="row wrap", align_items="center")
     )
+
+
+def grid(*parts: widgets.Widget) -> widgets.GridBox:
+    """As many columns as there is room for, all of one width."""
+    columns = "repeat(auto-fill, minmax(230px, 1fr))"
+    box = widgets.GridBox(
+        parts, layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 8px")
+    )
+    box.add_class("batchlab-settings")
+    return box
 
 
 def set_visible(widget: widgets.Widget, visible: bool) -> None:
@@ -89,22 +124,38 @@ def close(widget: widgets.Widget) -> None:
     widget.close()
 
 
+def short(value: Any) -> str:
+    """A value in a line of words: plain, and not long."""
+    if isinstance(value, float) and abs(value) < 10**DIGITS:
+        return np.format_float_positional(float(f"{value:.{DIGITS}g}"), trim="-")
+    text = f"{value:.0f}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:36]} …"
+
+
 def status_of(session: Session, name: str) -> str:
-    """What a run is doing and what it costs, in words; what cannot be shown is said."""
+    """How far a run is, how good, and what was changed last."""
+    steps = f"{session.history.steps:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    parts = [f"step <b>{steps}</b>", f"epoch {getattr(session.sampler, 'epoch', '?')}"]
+    if session.scores:
+        parts.append(f"balanced accuracy <b>{session.scores[-1][1]:.0%}</b>")
+    for event in session.history.events[-1:]:
+        change = f"{title_of(event.name, session)} = {short(event.value)}"
+        parts.append(f"{html.escape(change)} since step {event.step}")
+    return f"<b>{name}</b> " * bool(name) + " · ".join(parts)
+
+
+def details_of(session: Session, name: str) -> str:
+    """What a run costs, in words; what cannot be shown is said."""
     clock = {kind: session.clock[kind] for kind in ("choosing", "training", "drawing")}
     total = sum(clock.values())
     parts = [
-        f"step {session.history.steps}",
-        f"epoch {getattr(session.sampler, 'epoch', '?')} of {html.escape(session.strategy)}",
+        f"strategy {html.escape(session.strategy)}",
         f"{session.steps_per_second:.0f} steps/s",
         ", ".join(f"{kind} {cost / total:.0%}" for kind, cost in clock.items() if total),
         f"losses reach the sampler up to {FEEDBACK_LAG} steps late"
         if listens(session.sampler)
         else "chooses without losses",
     ]
-    for event in session.history.events[-1:]:
-        change = html.escape(f"{event.name} = {event.value}")
-        parts.append(f"last change: <b>{change}</b> at step {event.step}")
     if len(session.x) > CHANCES_UP_TO:
         parts.append(f"chances are not shown above {CHANCES_UP_TO} samples")
     return f"<b>{name}</b> " * bool(name) + " · ".join(filter(None, parts))

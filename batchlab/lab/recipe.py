@@ -83,8 +83,10 @@ class _Writer:
 
     def data(self) -> list[str]:
         session = self.session
-        n, *shape = session.given_x.shape
+        n, *shape = session.given.x.shape
         lines = [f"x, y = ...  # FILL IN: your data, {n} samples of shape {tuple(shape)}"]
+        if session.given.grouped:
+            lines.append(f"groups = ...  # FILL IN: the class of each of the {n} samples")
         if session.validation_data is not None:
             lines.append("validation_data = ...  # FILL IN: your validation data, (x, y)")
         return lines
@@ -117,9 +119,11 @@ class _Writer:
         model = "make_model()"
         if session.default_model:
             seed = session.data_settings["seed"]
-            shape, classes = session.x.shape[1:], len(session.classes)
+            shape, classes = session.x.shape[1:], len(session.given.answers)
             model = f"small_network({shape}, classes={classes}, seed={seed})"
-        options = [f"batch_size={session.batch_size}", f"classes={session.classes!r}"]
+        options = [f"batch_size={session.batch_size}", f"classes={session.classes or None!r}"]
+        if session.given.grouped:
+            options.append("groups=groups")
         if session.validation_data is not None:
             options.append("validation_data=validation_data")
         if session.rebuildable:
@@ -163,7 +167,7 @@ class _Writer:
     def _code(self, name: str, value: Any) -> str:
         """The argument `name` of a sampler, as code that gives `value`."""
         session = self.session
-        y = session.class_values[session.given_labels]
+        given, y = session.given, session.given.y
         if name == "n" and value == len(y):
             return "len(y)"
         if isinstance(value, Schedule):
@@ -177,7 +181,10 @@ class _Writer:
         if _is_literal(value):
             return repr(value)
         array = np.asarray(value)
-        for known, data in (("x", session.given_x), ("y", y)):
+        known_data = {"x": given.x, "y": y}
+        if given.grouped:
+            known_data["groups"] = given.groups[given.labels]
+        for known, data in known_data.items():
             if np.array_equal(array, data):
                 return known
         if array.ndim and array.size <= WRITTEN_OUT and array.dtype.kind in "biufU":
@@ -275,15 +282,17 @@ def check_same(session: Session, state: dict[str, Any], path: str | Path) -> Non
 
 
 def _described(session: Session) -> dict[str, Any]:
+    given = session.given
     strategies = {name: _kind(maker) for name, maker in session.makers.items()}
     first = b"".join(value.tobytes() for value in session._first_values)
     return {
         "data": {
-            "n": len(session.given_x),
-            "shape": list(session.given_x.shape[1:]),
-            "x": fingerprint(session.given_x),
-            "y": fingerprint(session.given_labels),
-            "classes": [str(value) for value in session.class_values],
+            "n": len(given.x),
+            "shape": list(given.x.shape[1:]),
+            "x": fingerprint(given.x),
+            "y": fingerprint(given.targets),
+            "classes": [str(value) for value in given.groups],
+            **({"groups": fingerprint(given.labels)} if given.grouped else {}),
         },
         "strategies": strategies,
         "batch_size": session.batch_size,

@@ -18,18 +18,19 @@ class Record:
     history: History
     scores: list[tuple[int, float]]
     validation_losses: list[tuple[int, float]]
+    score_name: str
     _chances: deque[NDArray[np.float32] | None]  # of the newest steps
     _past: list[tuple[int, dict[str, Any]]]  # the settings from a step on
 
     @property
     def curves(self) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-        """Steps and values of every curve: "train loss", "validation loss", "balanced accuracy".
+        """Steps and values of every curve: "train loss", "validation loss", and the score's.
 
         Without validation data the validation loss is empty.
         """
         losses = self.history.step_losses
         steps = np.arange(1, losses.size + 1)
-        measured = {"validation loss": self.validation_losses, "balanced accuracy": self.scores}
+        measured = {"validation loss": self.validation_losses, self.score_name: self.scores}
         return {
             "train loss": (steps, losses),
             **{name: _columns(pairs) for name, pairs in measured.items()},

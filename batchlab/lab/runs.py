@@ -11,7 +11,7 @@ from typing import Any
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import DATA_SETTINGS
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
 class Runs:
@@ -29,10 +29,17 @@ class Runs:
     sessions : tuple of Session
         One or two. It is never changed, only replaced: who reads it once sees runs that belong
         together, on any thread.
+    kept : Kept or None
+        The run that was thrown away last, for :meth:`undo`.
     """
 
     def __init__(self, first: Session, versus: Mapping[str, Any] | None = None) -> None:
+        if versus is not None and not isinstance(versus, Mapping):
+            raise TypeError(
+                f"BatchLab: versus must be a dict from setting to value, got {shown(versus)}."
+            )
         self.sessions = (first,) if versus is None else (first, first.twin(**versus))
+        self.kept: Kept | None = None
 
     @property
     def a(self) -> Session:
@@ -85,6 +92,7 @@ class Runs:
         data : mapping of int to mapping of str to value, optional
             By the number of a run, its new label noise, imbalance or seed.
         """
+        last = Kept(self.sessions) if self.steps else self.kept
         present = [_live_values(session) for session in self.sessions]
         for run, settings in (data or {}).items():
             self.sessions[run].rebuild(**settings)  # may refuse, before the others are reset
@@ -93,6 +101,13 @@ class Runs:
             for name, value in values.items():
                 with contextlib.suppress(ValueError):  # e.g. batches too large for thinned data
                     session.apply(name, value)
+        self.kept = last
+
+    def undo(self) -> None:
+        """Put back the run that was thrown away last; what there is now is kept in its place."""
+        if self.kept is not None:
+            last, self.kept = self.kept, Kept(self.sessions)
+            self.sessions = last.put_back()
 
     def compare(self, wanted: bool) -> None:
         """Begin or end the second run; both start anew.
@@ -102,9 +117,33 @@ class Runs:
         ValueError
             If the model cannot be cloned.
         """
+        last = Kept(self.sessions) if self.steps else self.kept
         twins = (self.a.twin(**_live_values(self.a)),) if wanted else ()
         self.sessions = (self.a, *twins)
         self.start_anew()
+        self.kept = last
+
+
+class Kept:
+    """Sessions as they were.
+
+    One that begins anew replaces what it has and changes none of it, but for the variables of model
+    and optimizer.
+    """
+
+    def __init__(self, sessions: tuple[Session, ...]) -> None:
+        self._runs = [
+            (session, dict(vars(session)), [variable.numpy() for variable in session._variables()])
+            for session in sessions
+        ]
+
+    def put_back(self) -> tuple[Session, ...]:
+        """The sessions, as they were again."""
+        for session, attributes, values in self._runs:
+            vars(session).clear()
+            vars(session).update(attributes)
+            session._put_back(values)
+        return tuple(session for session, *_ in self._runs)
 
 
 def _live_values(session: Session) -> dict[str, Any]:

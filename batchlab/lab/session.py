@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score
 
 from batchlab.backend import keras
 from batchlab.history import History
@@ -54,7 +53,8 @@ class Session(Experiment, Record, ByHand):
     x : array_like of float, shape (n, ...)
         Inputs.
     y : array_like of int or str, shape (n,)
-        Classes.
+        Classes. With a `model` of your own also what its loss sees as it is: floats, or any array
+        with more axes, such as several labels of a sample or the inputs themselves.
     model : keras.Model, optional
         Compiled, for class numbers from 0 in the order of the sorted class names. It is trained in
         place; `reset` puts its first weights back. By default :func:`small_network`.
@@ -67,10 +67,14 @@ class Session(Experiment, Record, ByHand):
     batch_size : int, default 32
         Samples per batch; ready-made samplers have their own.
     classes : sequence of str, optional
-        Names to show for the classes, in the order of their numbers.
+        Names to show for the classes, in the order of their numbers; or for the columns of a
+        multi-label `y`.
     validation_data : tuple of (x, y), optional
-        What balanced accuracy and validation loss are computed on (1 000 of its samples, evenly
-        spaced). Without it balanced accuracy is that on `x` and `y` as given.
+        What score and validation loss are computed on (1 000 of its samples, evenly spaced).
+        Without it the score is that on `x` and `y` as given. It is balanced accuracy where `y` names
+        classes, else the first metric given to ``compile``, or the loss.
+    groups : array_like of int or str, shape (n,), optional
+        The classes by which strategies, class mix and colours go, where these are not `y`.
     label_noise : float, default 0.0
         Share of the training labels that are wrong; see :func:`batchlab.datasets.with_label_noise`.
     imbalance : float, default 1.0
@@ -81,12 +85,13 @@ class Session(Experiment, Record, ByHand):
 
     Attributes
     ----------
-    x, labels : ndarray of float32 (n, ...), ndarray of int64 (n,)
-        The training data, as trained on: thinned, and with wrong labels.
+    x, targets, labels : ndarray of float32 (n, ...), ndarray (n, ...), ndarray of int64 (n,)
+        The training data, as trained on: thinned, and with wrong labels; and the class of every
+        sample, which is its target unless `groups` were given.
     history : History
         What was chosen so far, at least the last 640 000 samples, and every change.
     scores : list of (int, float)
-        Balanced accuracy by step.
+        Balanced accuracy, or what else ``score_name`` says, by step.
     clock : dict of str to float
         Seconds spent "choosing", "training", "drawing" and "compiling" since step 0.
 
@@ -115,6 +120,7 @@ class Session(Experiment, Record, ByHand):
         batch_size: int = 32,
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        groups: Any = None,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
         seed: int = 0,
@@ -127,6 +133,7 @@ class Session(Experiment, Record, ByHand):
             batch_size=batch_size,
             classes=classes,
             validation_data=validation_data,
+            groups=groups,
             label_noise=label_noise,
             imbalance=imbalance,
             seed=seed,
@@ -157,12 +164,14 @@ class Session(Experiment, Record, ByHand):
     def _prepare(self) -> None:
         """Connect model and data, and go to step 0."""
         model = self.model
-        self._loader = Loader(self.x, self.labels, sampler=next(iter(self.patterns.values())))
+        self._loader = Loader(self.x, self.targets, sampler=next(iter(self.patterns.values())))
         check_own_step(model, self._loader, "Session")
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
         if not hasattr(self, "_evaluation"):
-            self._evaluation = Evaluation(model, self.x.shape[1:])
+            self._evaluation = Evaluation(
+                model, *self.scored_data, self.given.answers is not None
+            )
         self._first_values = [variable.numpy() for variable in self._variables()]
         self._general = self._general_settings()
         self.reset()
@@ -210,13 +219,14 @@ class Session(Experiment, Record, ByHand):
         """
         data = {name: settings.pop(name) for name in DATA_SETTINGS if name in settings}
         other = Session(
-            self.given_x,
-            self.class_values[self.given_labels],
+            self.given.x,
+            self.given.y,
             None if self.default_model else clone(self.model),
             self.makers,
             batch_size=self.batch_size,
-            classes=self.classes,
+            classes=self.classes or None,
             validation_data=self.validation_data,
+            groups=self.given.groups[self.given.labels] if self.given.grouped else None,
             **{**self.data_settings, **data},
         )
         if not self.default_model:
@@ -376,8 +386,16 @@ class Session(Experiment, Record, ByHand):
     # -- looking at the model ----------------------------------------------------------------------
 
     def predict(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """Class probabilities, (m, 1) for a single sigmoid output, else (m, classes)."""
-        return self._evaluation.probabilities(inputs)
+        """Class probabilities, (m, 1) for a single sigmoid output, else (m, classes).
+
+        Where `y` names no classes, what the model says.
+        """
+        return self._evaluation.predict(inputs)
+
+    @property
+    def score_name(self) -> str:
+        """What the scores are: "balanced accuracy", a metric of the model, or "loss"."""
+        return self._evaluation.score_name
 
     def losses_of(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         """The present losses of training samples, float32 (m,)."""
@@ -387,19 +405,18 @@ class Session(Experiment, Record, ByHand):
         known = self._losses_now[1]
         missing = np.unique(indices[np.isnan(known[indices])])
         if missing.size:
-            known[missing] = self._evaluation.classes_and_losses(self.x[missing], self.labels[missing])[1]
+            known[missing] = self._evaluation.losses(self.x[missing], self.targets[missing])
         return known[indices]
 
     def score_if_due(self) -> None:
-        """Note accuracy and validation loss, if enough steps have gone by since the last time."""
+        """Note score and validation loss, if enough steps have gone by since the last time."""
         step = self.history.steps
         if self.scores and step - self.scores[-1][0] < SCORE_EVERY:
             return
-        inputs, labels = self.scored_data
-        predicted, losses = self._evaluation.classes_and_losses(inputs, labels)
-        self.scores.append((step, float(balanced_accuracy_score(labels, predicted))))
+        score, loss = self._evaluation.score_and_loss(*self.scored_data)
+        self.scores.append((step, score))
         if self.validated:
-            self.validation_losses.append((step, float(losses.mean())))
+            self.validation_losses.append((step, loss))
 
 
 def _pairs(changes: Any, step: int) -> list[tuple[str, Any]]:

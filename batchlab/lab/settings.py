@@ -84,7 +84,7 @@ SETTINGS = {
         ),
         Setting(
             100.0,
-            "steps per second to aim at",
+            "how fast to train",
             low=0.1,
             slider=(1, 1000),
             log=True,
@@ -107,9 +107,9 @@ SETTINGS = {
             scope="panel",
         ),
         Setting(
-            "wide",
-            "layout of the picture; narrow suits 800 pixels",
-            choices=("wide", "narrow"),
+            "auto",
+            "layout of the picture; narrow suits 800 pixels, auto takes what there is room for",
+            choices=("auto", "wide", "narrow"),
             name="width",
             scope="panel",
         ),

@@ -22,13 +22,14 @@ class Views:
     board : Board
         On whose screens.
     look : object
-        Whose ``theme`` and ``width`` to follow: the panel.
+        Whose ``theme``, ``width`` and ``pointing`` to follow: the panel.
     """
 
     def __init__(self, runs: Runs, board: Board, look: Any) -> None:
         self._runs, self._board, self._look = runs, board, look
         self._picture: Picture | None = None
         self._microscope: Microscope | None = None
+        self._opened = False  # the microscope, when it was shown last
 
     @property
     def theme(self) -> str:
@@ -38,16 +39,33 @@ class Views:
         return self._look.theme
 
     @property
+    def width(self) -> str:
+        """The layout in use; "auto" takes what the page has room for."""
+        if self._look.width == "auto":
+            return "narrow" if self._board.page.narrow else "wide"
+        return self._look.width
+
+    @property
+    def seen(self) -> bool:
+        """Whether the panel is in sight, as far as is known."""
+        return self._board.page.seen
+
+    def still(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture for a notebook that is saved: data and metadata of an output."""
+        words = self.picture.words()
+        return {"text/plain": words, "image/png": self.picture.png()}, {"image/png": {"alt": words}}
+
+    @property
     def picture(self) -> Picture:
         """The picture of the run, as the panel is to look now."""
-        sessions, look = self._runs.sessions, (self.theme, self._look.width)
+        sessions, look = self._runs.sessions, (self.theme, self.width)
         picture = self._picture
         if picture is None or picture.sessions != list(sessions) or picture.look != look:
-            picture = self._picture = Picture(sessions, *look)
+            picture = self._picture = Picture(sessions, *look, self._look.pointing.colouring)
         return picture
 
     def _microscope_on(self, session: Session) -> Microscope:
-        glass, look = self._microscope, (self.theme, self._look.width)
+        glass, look = self._microscope, (self.theme, self.width)
         if glass is None or glass.session is not session or glass.look != look:
             glass = self._microscope = Microscope(session, *look)
         return glass
@@ -58,18 +76,28 @@ class Views:
 
     def show(self) -> None:
         """Show the run as it is now."""
-        self._board.screen.show(self.picture, self.picture.words())
+        traits = self._look.pointing.traits(self._board.shown_of(self._runs.sessions))
+        self._board.screen.show(self.picture, self.picture.words(), **traits)
+
+    @property
+    def past_step(self) -> int:
+        """The step whose batch is under the microscope."""
+        session = self._board.shown_of(self._runs.sessions)
+        first = session.history.steps - len(session.history.indices)
+        return min(max(self._board.controls["Past step"].value, first), session.history.steps - 1)
 
     def show_past(self) -> None:
         """Show the past batch that the timeline stands at, if anyone is looking."""
         board = self._board
         session = board.shown_of(self._runs.sessions)
-        if not board.controls["Batch microscope"].value or not session.history.steps:
+        before, self._opened = self._opened, board.controls["Batch microscope"].value
+        if not self._opened or not session.history.steps:
             return
+        if not before:  # it opens at the newest batch
+            board.controls["Past step"].max = session.history.steps - 1
+            board.show("Past step", session.history.steps - 1)
         glass = self._microscope_on(session)
-        first = session.history.steps - len(session.history.indices)
-        step = board.controls["Past step"].value
-        glass.look_at(min(max(step, first), session.history.steps - 1))
+        glass.look_at(self.past_step)
         words = glass.words()
-        board.past_screen.show(glass, words)
+        board.past_screen.show(glass, words, count=len(session.x))
         board.past_words.value = f'<div style="line-height: 1.4">{html.escape(words)}</div>'

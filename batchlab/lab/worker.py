@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchlab.lab.pointing import Request
 from batchlab.lab.session import FEEDBACK_LAG
 from batchlab.lab.settings import DATA_SETTINGS
 
@@ -18,6 +20,7 @@ FRAMES_PER_SECOND, STATUS_PER_SECOND = 12, 3
 # Drawing gets this share of the time, or half of the time in which the training waits for its next
 # step if that is more: so a slow picture cannot starve the training.
 DRAWING_SHARE = 0.18
+HANDS_REST = 0.25  # seconds between two values of one drag: each is an event, for a replay to be exact
 PATIENCE = 30.0  # seconds that a call waits for the step at work; to compile a model takes some
 FILES = {"Save": ".json", "CSV": ".csv", "PNG": ".png", "SVG": ".svg"}
 
@@ -32,7 +35,8 @@ class LetterBox:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._values: dict[Any, Any] = {}
-        self._steps_to_go: float = 0.0  # infinite while playing
+        self._last: tuple[float, set[Any]] = (-math.inf, set())  # when were which taken
+        self._steps_to_go = 0
         self._manned = False  # a thread is at work
         self._called = False  # it shall come and look, even if there is no step to train
         self._closed = False
@@ -43,13 +47,21 @@ class LetterBox:
             self._values.pop(name, None)  # so that the order is that of the last writing
             self._values[name] = value
 
-    def take_values(self) -> dict[Any, Any]:
-        """All that was asked for since the last call, in order."""
+    def take_values(self, rest: float = 0.0) -> dict[Any, Any]:
+        """All that was asked for since the last call, in order.
+
+        Nothing yet if it is the same again within `rest` seconds: somebody is dragging a slider.
+        """
         with self._lock:
+            then, names = self._last
+            if self._values.keys() <= names and time.monotonic() < then + rest:
+                return {}
             values, self._values = self._values, {}
+            if values:
+                self._last = (time.monotonic(), set(values))
             return values
 
-    def go(self, steps: float = float("inf")) -> bool:
+    def go(self, steps: int) -> bool:
         """Allow so many steps more; True if there is no thread yet to train them.
 
         Zero steps only call the thread to take the values.
@@ -65,7 +77,7 @@ class LetterBox:
     def claim(self, at_most: int) -> int | None:
         """Take up to `at_most` of the allowed steps; with None the thread must end."""
         with self._lock:
-            steps = int(min(at_most, self._steps_to_go))
+            steps = min(at_most, self._steps_to_go)
             self._steps_to_go -= steps
             self._manned, self._called = steps > 0 or self._called, False
             return steps if self._manned else None
@@ -73,7 +85,7 @@ class LetterBox:
     def pause(self) -> None:
         """Allow no further step."""
         with self._lock:
-            self._steps_to_go = 0.0
+            self._steps_to_go = 0
             self._lock.notify_all()
 
     def close(self) -> None:
@@ -120,6 +132,7 @@ class Worker:
         # Held while the runs train, are drawn or begin anew; never by a widget's callback.
         self._busy = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._at_most = 0  # the steps that the last Play allowed; 0 if it was paused since
         self._status_due = 0.0  # these are on the clock of time.monotonic
         self._draw_at = self._draw_change_at = 0.0
         self._drawing_cost = 0.0  # seconds of a picture, on average: now and then one takes long
@@ -130,18 +143,16 @@ class Worker:
         """Hear what a reader does. Nothing here waits for a step: a sampler may take its time."""
         panel = self.panel
         at_once = {
-            "Play": panel.play,
-            "Pause": panel.pause,
+            "Play": panel.play if value else panel.pause,
             "Step": panel.step,
             "10 steps": lambda: panel.step(10),
-            "Stop": self.close,
         }
         if name in at_once:
             at_once[name]()
-            panel.board.show_state(self.state)
+            panel.board.show_state(self.state, self.playing_on)
             return
-        if name == "Reset":
-            self.box.pause()
+        if name in ("Reset", "Undo"):
+            self.pause()
         if name in ("strategy", "Shown run"):
             # Now, not by the thread: the next move of a slider is for this strategy or run already.
             strategy = value if name == "strategy" else None
@@ -151,12 +162,23 @@ class Worker:
         if name not in panel.board.live:
             self.call()
 
-    def start(self, steps: float) -> None:
+    def play(self, at_most: int) -> None:
+        """Train until told otherwise, but not more than so many steps from now on."""
+        self.pause()
+        self._at_most = at_most
+        self.start(at_most)
+
+    def start(self, steps: int) -> None:
         """Train so many steps more."""
         self.panel.board.error.value = ""
         self.call(steps)
 
-    def call(self, steps: float = 0) -> None:
+    def pause(self) -> None:
+        """Train no further step for now."""
+        self._at_most = 0
+        self.box.pause()
+
+    def call(self, steps: int = 0) -> None:
         """Let the thread read its letters, and train so many steps more."""
         if self.box.go(steps):
             self._draw_at = self._draw_change_at = time.monotonic()
@@ -187,8 +209,27 @@ class Worker:
     def state(self) -> str:
         """What the panel is doing, in a word or two."""
         if self.box.closed:
-            return "stopped; run the cell again for a new panel"
-        return "training" if self.box.playing else "paused"
+            return "stopped; show the panel again to go on"
+        if self.box.playing:
+            return "training"
+        if self._at_most:
+            return f"paused, since nobody did so for {self._at_most} steps; Play goes on"
+        return "paused"
+
+    @property
+    def playing_on(self) -> bool:
+        """Whether it trains because of Play, not a step or ten."""
+        return self.box.playing and self._at_most > 0
+
+    def now(self, do: Callable[[], None]) -> bool:
+        """Do something quick if nothing is trained or drawn at this moment; whether it was done."""
+        if not self._busy.acquire(blocking=False):
+            return False
+        try:
+            do()
+        finally:
+            self._busy.release()
+        return True
 
     # -- between two steps -------------------------------------------------------------------------
 
@@ -223,37 +264,36 @@ class Worker:
                 self.show()
                 return None
             with self._busy:
-                changed = self.take_letters()
+                panel.pointing.answer()
+                changed = self.take_letters(HANDS_REST if steps else 0)
                 panel.runs.train(steps, panel.pace)
             idle = 1 - (time.monotonic() - began) * panel.speed / max(steps, 1)
-            if steps and began >= (self._draw_change_at if changed else self._draw_at):
+            if steps and panel.views.seen and began >= (self._draw_change_at if changed else self._draw_at):
                 self._drawing_cost += (self.show() - self._drawing_cost) / 4
                 share = max(DRAWING_SHARE, idle / 2)
                 cost = self._drawing_cost
                 self._draw_at = max(self._draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
                 self._draw_change_at = began + 2 * cost  # what a reader does is shown at once
         except BaseException:  # also SystemExit from a model or a sampler: show it, stay alive
-            box.pause()
+            self.pause()
             panel.board.show_traceback()
             if steps is None:
                 return None
-        if panel.runs.steps >= panel.max_steps:
-            box.pause()
         return max(steps / panel.speed - (time.monotonic() - began), 0)
 
     def _steps_at_once(self) -> int:
         """As many as fit into half the time of a picture, so that a slider is heard at once."""
         return max(1, min(round(self.panel.speed / (2 * FRAMES_PER_SECOND)), FEEDBACK_LAG))
 
-    def take_letters(self) -> bool:
+    def take_letters(self, rest: float = 0.0) -> bool:
         """Do what the board asks for; whether there was anything."""
-        letters, board = self.box.take_values(), self.panel.board
+        letters, board = self.box.take_values(rest), self.panel.board
         if letters:
             board.error.value = ""
         for (run, name), value in letters.items():
             try:
                 self._take(run, name, value)
-            except (TypeError, ValueError) as error:  # all has stayed as it was: go on
+            except (TypeError, ValueError, IndexError) as error:  # all has stayed as it was: go on
                 board.show_error(error)
             except Exception:
                 board.show_traceback()
@@ -264,7 +304,9 @@ class Worker:
 
     def _take(self, run: int, name: str, value: Any) -> None:
         panel = self.panel
-        if name in ("speed", "theme", "width"):
+        if isinstance(name, Request):
+            name.do(panel, panel.runs.sessions[min(run, len(panel.runs.sessions) - 1)])
+        elif name in ("speed", "theme", "width"):
             setattr(panel, name, value)
         elif name in DATA_SETTINGS:
             self.start_anew({run: {name: value}})
@@ -273,6 +315,9 @@ class Worker:
                 panel.runs.sessions[run].apply(name, value)
         elif name == "Reset":
             self.start_anew()
+        elif name == "Undo":
+            panel.runs.undo()
+            self._show_other_runs()
         elif name == "Compare with B":
             self._compare(value)
         elif name == "Recipe":
@@ -286,6 +331,7 @@ class Worker:
         """All runs back to step 0, and other data where asked for."""
         self.panel.runs.start_anew(data)
         self.panel.views.forget()
+        self.panel.board.show_undo(self.panel.runs.kept is not None)
 
     def _compare(self, wanted: bool) -> None:
         panel = self.panel
@@ -294,8 +340,13 @@ class Worker:
         try:
             panel.runs.compare(wanted)
         finally:  # a model that cannot be cloned
-            panel.views.forget()
-            panel.board.show_runs(panel.runs.sessions)
+            self._show_other_runs()
+
+    def _show_other_runs(self) -> None:
+        panel = self.panel
+        panel.views.forget()
+        panel.board.show_runs(panel.runs.sessions)
+        panel.board.show_undo(panel.runs.kept is not None)
 
     def _write(self, name: str) -> None:
         panel = self.panel
@@ -305,8 +356,10 @@ class Worker:
         panel.board.written.value = f"written: {html.escape(str(path))}"
 
     def show(self) -> float:
-        """Draw; the seconds it took."""
+        """Draw, if anyone sees it; the seconds it took."""
         began = time.monotonic()
+        if not self.panel.views.seen:
+            return 0.0
         with self._busy:
             self.panel.views.show()
             cost = time.monotonic() - began
@@ -322,4 +375,4 @@ class Worker:
         if self.box.playing and time.monotonic() < self._status_due:
             return
         self._status_due = time.monotonic() + 1 / STATUS_PER_SECOND
-        self.panel.board.show_status(self.state, self.panel.runs.sessions)
+        self.panel.board.show_status(self.state, self.playing_on, self.panel.runs.sessions)

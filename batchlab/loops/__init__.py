@@ -12,6 +12,7 @@ private in Keras stands in ``keras_private``.
 """
 
 from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.callbacks import LogSelection
 from batchlab.loops.checkpoint import resume, save
 from batchlab.loops.compiled import CompiledSteps
 from batchlab.loops.eager import eager_loop
@@ -23,6 +24,7 @@ from batchlab.loops.xla import use_xla
 __all__ = [
     "Adversarial",
     "CompiledSteps",
+    "LogSelection",
     "PoolSelection",
     "eager_loop",
     "fit_baseline",

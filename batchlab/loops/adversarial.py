@@ -81,7 +81,9 @@ class Adversarial:
     def check_loader(self, loader: Loader) -> None:
         """Refuse data that cannot be moved, or that lie outside the clip range already."""
         low, high = self.clip
-        floats = (leaf for leaf in keras.tree.flatten(loader.x) if leaf.dtype.kind == "f")
+        # What is made or read batch by batch is not known: one sample must do.
+        x = loader.x if loader.in_memory else loader.gather(np.zeros(1, int))[0]
+        floats = (leaf for leaf in keras.tree.flatten(x) if leaf.dtype.kind == "f")
         leaves = [np.asarray(leaf) for leaf in floats]
         if not leaves:
             raise TypeError(

@@ -4,14 +4,84 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.loops.keras_private import profiles
+from batchlab.parameters import shown
+from batchlab.validation import check_labels
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+# Loggers that override batch hooks, and with which options they do nothing there: WandbMetricsLogger,
+# MlflowCallback and MlflowModelCheckpointCallback, as read in W&B 0.31 and MLflow 3.18.
+_PER_EPOCH = {"log_freq": None, "log_every_n_steps": None, "save_freq": "epoch"}
+_LOGGERS = ("wandb", "mlflow")
 _PROGRESS_SECONDS = 0.05  # Keras's bar draws no more often
+
+
+class LogSelection(keras.callbacks.Callback):
+    """Add what was chosen to Keras's logs: TensorBoard, W&B, MLflow and the history then show it.
+
+    Each epoch gets, wherever the callback stands in the list of :func:`train`:
+
+    - ``coverage``, the share of the data that has been trained on so far,
+    - ``repeats``, the share of the epoch's choices that fell on a sample again,
+    - ``mix/<class>``, the share of each class in the epoch's batches, if `labels` are given.
+
+    Parameters
+    ----------
+    labels : array_like of int or str, shape (n,), optional
+        The class of every sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `labels` are no classes; when training begins, if they are not those of the data, or the
+        loop is not :func:`train`.
+
+    Examples
+    --------
+    >>> from batchlab import Loader, LogSelection, RandomSampler, datasets, train
+    >>> from batchlab.backend import keras
+    >>> data = datasets.moons()
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> loader = Loader(data.x_train, data.y_train, sampler=RandomSampler(len(data.y_train), 32))
+    >>> history = train(model, loader, callbacks=[LogSelection(data.y_train)], verbose=0)
+    >>> sorted(history.history)
+    ['coverage', 'loss', 'mix/0', 'mix/1', 'repeats']
+    """
+
+    def __init__(self, labels: ArrayLike | None = None) -> None:
+        super().__init__()
+        self.labels = None
+        if labels is not None:
+            self.classes, self.labels = check_labels(labels, type(self).__name__)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        owner, history = type(self).__name__, self.model.history
+        if not isinstance(history, History):
+            raise TypeError(f"{owner}: only train keeps a record of what was chosen, not model.fit.")
+        if self.labels is not None and len(self.labels) != history.n:
+            raise ValueError(
+                f"{owner}: labels must have one entry for each of the {history.n} samples, got "
+                f"{len(self.labels)}."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        history, logs = self.model.history, {} if logs is None else logs
+        chosen = np.concatenate(list(history.indices[-history.epoch_steps :]))
+        logs["coverage"] = float(history.coverage)
+        logs["repeats"] = 1 - np.unique(chosen).size / chosen.size
+        if self.labels is not None:
+            counts = np.bincount(self.labels[chosen], minlength=len(self.classes))
+            for name, share in zip(self.classes, counts / chosen.size):
+                logs[f"mix/{name}"] = float(share)
 
 
 class Hooks:
@@ -21,7 +91,8 @@ class Hooks:
     goes step by step, as it must for that callback to see every batch: `every_batch` is True, and
     a step costs about as much as in ``model.fit``. Callbacks of Keras that override them only for
     options that are not used (ModelCheckpoint and TensorBoard per epoch, TerminateOnNaN) do not
-    count; their batch hooks are called once per call, as with ``steps_per_execution``.
+    count, nor do those of W&B and MLflow when they log per epoch; their batch hooks are called once
+    per call, as with ``steps_per_execution``.
     """
 
     def __init__(
@@ -34,9 +105,13 @@ class Hooks:
         steps: int,
     ) -> None:
         self.model = model
-        given = keras.tree.flatten(callbacks) if callbacks else []
+        if not isinstance(verbose, (str, Integral)) or verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f'train: verbose must be "auto", 0, 1 or 2, got {shown(verbose)}.')
+        given = [] if callbacks is None else keras.tree.flatten(callbacks)
         for position, callback in enumerate(given):
             _check_callback(callback, position)
+        # First, so that all others log it.
+        given.sort(key=lambda callback: not isinstance(callback, LogSelection))
         # Last, so that it also sees what other callbacks add to the logs (the learning rate).
         record = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda _, logs: history.end_epoch(logs)
@@ -107,4 +182,14 @@ def _needs_every_batch(callback: Any) -> bool:
         return callback.update_freq != "epoch" or profiles(callback)
     if isinstance(callback, keras.callbacks.ProgbarLogger):
         return False
-    return bool(_overridden_hooks(callback))
+    return not all(_idle(callback, hook) for hook in _overridden_hooks(callback))
+
+
+def _idle(callback: Any, hook: str) -> bool:
+    """Whether `hook` is a logger's own, and the logger is set to act once an epoch."""
+    defines = next(cls for cls in type(callback).__mro__ if hook in vars(cls))
+    return (
+        hook not in vars(callback)
+        and defines.__module__.partition(".")[0] in _LOGGERS
+        and all(getattr(callback, name, off) == off for name, off in _PER_EPOCH.items())
+    )

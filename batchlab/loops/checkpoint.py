@@ -21,6 +21,7 @@ from batchlab.files import check_path, check_writable, made_folder, whole_file
 from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops.step import build, check_own_step, check_ready
+from batchlab.parameters import shown
 
 _FILE = "checkpoint.npz"
 _MANIFEST = "manifest.json"  # in it
@@ -62,11 +63,24 @@ def save(
 
     Raises
     ------
-    TypeError
-        If the sampler has no ``state_dict``, or a state that is not plain JSON.
+    TypeError, ValueError
+        If model, loader or history are none, or do not belong together; if the sampler has no
+        ``state_dict``, or a state that is not plain JSON.
     OSError
         If the directory cannot be written to.
     """
+    for name, value, kind in (
+        ("model", model, keras.Model),
+        ("loader", loader, Loader),
+        ("history", history, History),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"save: {name} must be a {kind.__name__}, got {shown(value)}.")
+    if history.n != loader.n:
+        raise ValueError(
+            f"save: history is of {history.n} samples, and the loader has {loader.n}. Pass the one "
+            "that train returned for this loader."
+        )
     _check_sampler(loader.sampler)
     arrays = {f"variable_{i}": _value(v) for i, v in enumerate(_variables(model))}
     arrays.update({f"history_{name}": array for name, array in history.arrays().items()})
@@ -137,6 +151,7 @@ def resume(
             values = _values(archive, model)
             history = _history(archive, recorded)
     loader.sampler.load_state_dict(state)
+    loader.drawn = history.steps
     for variable, value in zip(_variables(model), values):
         variable.assign(value)
     return history

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build, check_own_step, check_ready, loss_tracker
 from batchlab.loops.targets import check_targets
+from batchlab.parameters import shown
+from batchlab.sources import is_text
 from batchlab.validation import check_indices
 
 # Samples and steps per call at most. A call costs about half a millisecond on the host, so that
@@ -26,6 +29,7 @@ _CALL_SAMPLES = 2**16
 _CALL_STEPS = (16, 2048)  # at least, whatever the batch size, and at most
 _STREAM_BYTES = 2**22  # of gathered data per call: for XLA a smaller block is filled up to this
 RESIDENT_LIMIT = 2**31
+_SHAPES = 32  # of made batches: each is compiled anew, which takes as long as thousands of steps
 # Programs kept per model: as many strategies as one compares, with what each holds of its data.
 _PROGRAMS = 8
 
@@ -57,8 +61,9 @@ class Result:
 class CompiledSteps:
     """Train a model for several batches per call of one compiled function.
 
-    Data that fit go to the device once and are gathered there; memory-mapped arrays and data
-    larger than `resident_limit` are gathered on the host, batch by batch.
+    Data that fit go to the device once and are gathered there. What is not in memory, or larger
+    than `resident_limit`, is gathered on the host; so is what the loader makes batch by batch, in
+    its ``workers`` threads.
 
     Parameters
     ----------
@@ -109,14 +114,24 @@ class CompiledSteps:
         self.loader = loader
         self.step = 0
         self._most = most or max(_CALL_STEPS)
-        leaves = keras.tree.flatten((loader.x, loader.y))
+        data = (loader.x, loader.y) if loader.in_memory else loader.gather(np.zeros(1, int))[:2]
+        if len(data) < 2 or data[1] is None:
+            raise ValueError(
+                f"{type(self).__name__}: the loader gives no targets, and the losses of samples "
+                "need them. For an autoencoder: Loader(x, x, sampler=...)."
+            )
+        leaves = keras.tree.flatten(data)
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit
-        self.streamed = too_large or any(map(_memory_mapped, leaves))
+        self.streamed = too_large or not loader.in_memory
+        self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="batchlab-load")
+        self._shapes: set[Any] = set()  # of made batches
+        if any(map(is_text, leaves)):
+            jit_compile = False  # XLA has no strings
         self.program = _program(
             model, loader, step, self.streamed, selection, adversarial, jit_compile
         )
-        self.outputs = model.__dict__["_batchlab_programs"][3]
+        self.outputs = model.__dict__["_batchlab_programs"][2]
         self._resident = None
         if not self.streamed:
             self._resident = keras.tree.map_structure(
@@ -134,6 +149,9 @@ class CompiledSteps:
 
         Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
         """
+        if self.loader.makes_batches:
+            yield from self._made(matrices)
+            return
         # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
         # So do those with weights: a mixture has none where no sample is from a source with weights.
         weighed = map(self._weighed, matrices)
@@ -147,6 +165,44 @@ class CompiledSteps:
                 factors = tuple(tf.constant(self._padded(factor[rows])) for factor in weights)
                 matrix = indices[rows]
                 yield Group(matrix, factors, self._resident or self._stream(matrix))
+
+    def _made(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Group]:
+        """Groups of batches that the loader makes one by one, those of one shape together."""
+        coming = [making for matrix in matrices for making in self._making(self._checked(matrix))]
+        batches = ((indices, result()) for indices, result in coming)
+        for _, run in itertools.groupby(batches, key=lambda batch: _kind(batch[1])):
+            made = list(run)
+            self._check_shapes(made[0][1])
+            capacity = self.capacity(len(made[0][0]))
+            for start in range(0, len(made), capacity):
+                indices, data = zip(*made[start : start + capacity])
+                x, y, *weights = keras.tree.map_structure(
+                    lambda *rows: tf.constant(self._padded(np.stack(rows))), *data
+                )
+                yield Group(np.stack(indices), tuple(weights), (x, y))
+
+    def _making(
+        self, matrix: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Callable[[], tuple[Any, ...]]]]:
+        """The batches of `matrix`, drawn just now, each with what waits for its arrays."""
+        for indices, key in zip(matrix, self.loader.keys(matrix)):
+            draw = self.loader.draw(indices, key)
+            if self.loader.own_batches:  # it may ask the sampler, which must not have gone on
+                batch = self.loader.make(draw)
+                yield indices, lambda batch=batch: batch
+            else:
+                yield indices, self._pool.submit(self.loader.make, draw).result
+
+    def _check_shapes(self, batch: tuple[Any, ...]) -> None:
+        """Refuse to compile without end."""
+        shapes = tuple(leaf.shape[1:] for leaf in keras.tree.flatten(batch))
+        self._shapes.add(shapes)
+        if len(self._shapes) > _SHAPES:
+            raise ValueError(
+                f"{type(self).__name__}: the loader made samples of more than {_SHAPES} shapes, the "
+                f"last {shown(shapes[0])}, and each is compiled anew, which takes longer than "
+                "training. Pad to multiples of, say, 32: -(-longest // 32) * 32."
+            )
 
     def _weighed(self, matrix: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """`matrix` with its weights, if any, which are asked for as soon as it is drawn."""
@@ -173,7 +229,8 @@ class CompiledSteps:
         low, high = _CALL_STEPS
         steps = min(max(_CALL_SAMPLES // size, low), high, self._most)
         if self.streamed:
-            steps = max(min(steps, _STREAM_BYTES // max(size * self._sample_bytes, 1)), 1)
+            fit = _STREAM_BYTES // max(size * self._sample_bytes, 1)
+            steps = max(min(steps, fit), self.loader.workers)  # work for every thread
         return steps
 
     def _stream(self, matrix: NDArray[np.int64]) -> Any:
@@ -187,7 +244,7 @@ class CompiledSteps:
         """`rows`; for XLA with unused ones below, so that the shape stays the same."""
         missing = self.capacity(rows.shape[1]) - len(rows)
         if self.program.xla and missing:
-            rows = np.concatenate([rows, np.zeros((missing, rows.shape[1]), rows.dtype)])
+            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
         return rows
 
     def run(self, group: Group, count: int | None = None) -> Result:
@@ -206,12 +263,18 @@ class CompiledSteps:
         self.step += count
         losses, totals, *kept = (output.numpy()[:count] for output in outputs)
         indices = kept[0] if kept else group.indices[:count]
+        if losses.shape != indices.shape:
+            raise TypeError(
+                f"train: step must return the loss of each of the {indices.shape[1]} samples of a batch, "
+                f"got {losses.shape[1]} losses."
+            )
         return Result(indices, losses, totals, 0 if selection is None else size)
 
 
-def _memory_mapped(array: Any) -> bool:
-    sources = getattr(array, "arrays", [array])  # a loader of several sources lays them end to end
-    return any(isinstance(source, np.memmap) for source in sources)
+def _kind(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What batches of one call have in common."""
+    leaves = keras.tree.flatten(batch)
+    return (len(batch), *((leaf.dtype.kind, leaf.shape) for leaf in leaves))
 
 
 def _program(
@@ -221,15 +284,15 @@ def _program(
     # compile() makes a new loss tracker: programs belong to one compile().
     # __dict__, because Keras would track and save what is assigned in the ordinary way.
     present = loss_tracker(model)
-    kept = model.__dict__.get("_batchlab_programs", (None, None, {}, None))
-    tracker, built_for, programs, outputs = kept
+    kept = model.__dict__.get("_batchlab_programs", (None, {}, None, None))
+    tracker, programs, outputs, built_for = kept
     if tracker is present and built_for is step:
         if step is None:
             check_targets(model, loader.y, outputs)
     else:
         programs = programs if tracker is present else {}
         outputs = build(model, loader, step)
-        model.__dict__["_batchlab_programs"] = (present, step, programs, outputs)
+        model.__dict__["_batchlab_programs"] = (present, programs, outputs, step)
     # A layer that was frozen since is trained no more.
     key = (step, *options, *map(id, model.trainable_variables))
     programs[key] = programs.pop(key, None) or Program(model, *options, step)

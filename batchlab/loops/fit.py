@@ -85,6 +85,6 @@ class _RecordingLoader(Loader):
 
     def on_epoch_end(self) -> None:
         if self._inside_fit_epoch:
-            for indices in self._fit_batches:
+            for indices, *_ in self._fit_batches:
                 self.history.record(indices)
         super().on_epoch_end()

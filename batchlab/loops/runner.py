@@ -260,15 +260,13 @@ class _Epoch:
         self.failure = None
         ahead = None if take else getattr(self.sampler, "batches_ahead", None)
         while count > 0 and not self._finished():
-            matrices = [self._tried(self._next, take or next)]
-            if ahead and count > 1 and matrices[0] is not None:
-                matrices.append(self._tried(ahead, count - 1))
-            for matrix in matrices:
-                if matrix is not None and len(matrix):
-                    self.empty = False
-                    self._count += len(matrix)
-                    count -= len(matrix)
-                    yield matrix
+            matrix = self._tried(self._next, take or next)
+            while matrix is not None and len(matrix):
+                self.empty = False
+                self._count += len(matrix)
+                count -= len(matrix)
+                yield matrix  # before more is drawn: the sampler is asked what it weighs
+                matrix = self._tried(ahead, count) if ahead and count > 0 else None
         if self.over and self.empty:
             raise ValueError(
                 f"{self.owner}: {type(self.sampler).__name__} gave an epoch with no batch. Its "

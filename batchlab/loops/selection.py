@@ -12,7 +12,7 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import logits_of
 from batchlab.loops.noise import gumbel
-from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample, specs_of
+from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
 from batchlab.parameters import Parameter
 from batchlab.validation import check_finite
 
@@ -216,7 +216,7 @@ def sample_losses(
     # Concrete, as the models of a comparison are many: TensorFlow would warn of so many functions.
     score = tf.function(
         lambda x, y: losses_of(y, model(x, training=False)),
-        input_signature=specs_of((loader.x, loader.y)),
+        input_signature=loader.specs[:2],
         autograph=False,
     ).get_concrete_function()
     starts = range(0, loader.n, batch_size)

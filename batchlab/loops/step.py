@@ -92,7 +92,7 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         The model's outputs; None with a step of one's own, which need not ask for any.
     """
     weighed = loader.weighs or loader.sample_weight is not None
-    specs = (*specs_of((loader.x, loader.y)), tf.TensorSpec((None,)) if weighed else None)
+    specs = (*loader.specs[:2], tf.TensorSpec((None,)) if weighed else None)
 
     def step(x: Any, y: Any, weights: Any) -> Any:
         if own_step is not None:

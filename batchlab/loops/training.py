@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from batchlab.backend import keras, tf
@@ -19,7 +20,7 @@ from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready, specs_of
 from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
-from batchlab.parameters import Parameter
+from batchlab.parameters import Parameter, shown
 
 
 def train(
@@ -43,6 +44,7 @@ def train(
     checkpoint_every: int | None = None,
     history: History | None = None,
     resident_limit: int = RESIDENT_LIMIT,
+    **of_fit: Any,
 ) -> History:
     """Train like ``model.fit``, on the batches that the loader's sampler chooses, compiled.
 
@@ -63,7 +65,8 @@ def train(
         `validation_batch_size`.
     callbacks : list of keras.callbacks.Callback, optional
         As in ``model.fit``. One that overrides a batch hook sees every batch, and training then
-        takes one step per call: as slow as ``model.fit``.
+        takes one step per call: as slow as ``model.fit``. Loggers that log per epoch (TensorBoard,
+        W&B, MLflow) cost nothing; :class:`LogSelection` tells them what was chosen.
     verbose : "auto", 0, 1 or 2
         Progress bar as in ``model.fit``.
     lag : int, default 16
@@ -102,14 +105,18 @@ def train(
     history : History, optional
         Go on with this run, as :func:`resume` gives it.
     resident_limit : int, default 2**31
-        Bytes of data that may be copied to the device. Larger data, and memory-mapped arrays, are
+        Bytes of data that may be copied to the device. Larger data, and what is not in memory, are
         gathered on the host while the device computes.
+    **of_fit
+        No more: what else ``model.fit`` takes is refused with what to write instead.
 
     Returns
     -------
     History
         With every batch that was chosen and the loss of each of its samples. It is also
         ``model.history``, from the start, so that a run that was interrupted keeps its record.
+        Where only a ``keras.callbacks.History`` is taken, as by KerasTuner, hand on the number:
+        ``return min(history.history["val_loss"])``.
 
     Raises
     ------
@@ -120,16 +127,33 @@ def train(
     KeyboardInterrupt
         After Ctrl-C, when the steps under way are done and recorded.
     """
+    _refuse(of_fit)
+    if not isinstance(loader, Loader):  # train(model, x, y), where y is in the place of epochs
+        check_own_step(model, loader, "train", step)
     check_ready(model, epochs, "train", step)
     check_own_step(model, loader, "train", step)
-    for name, value in (
-        ("lag", lag),
-        ("steps_per_call", steps_per_call),
-        ("checkpoint_every", checkpoint_every),
-        ("validation_freq", validation_freq),
+    for name, value, parameter in (
+        ("lag", lag, Parameter(16, low=1)),
+        ("validation_freq", validation_freq, Parameter(1, low=1)),
+        ("resident_limit", resident_limit, Parameter(RESIDENT_LIMIT, low=0)),
+        ("restore_on_nan", restore_on_nan, Parameter(False)),
+    ):
+        replace(parameter, name=name).check(value, "train")
+    for name, value, parameter in (
+        ("steps_per_call", steps_per_call, Parameter(1, low=1)),
+        ("checkpoint_every", checkpoint_every, Parameter(1, low=1)),
+        ("validation_batch_size", validation_batch_size, Parameter(32, low=1)),
+        ("jit_compile", jit_compile, Parameter(False)),
     ):
         if value is not None:
-            Parameter(1, low=1, name=name).check(value, "train")
+            replace(parameter, name=name).check(value, "train")
+    for name, value, kind in (
+        ("selection", selection, PoolSelection),
+        ("adversarial", adversarial, Adversarial),
+        ("history", history, History),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"train: {name} must be a {kind.__name__}, got {shown(value)}.")
     if history is not None and history.n != loader.n:
         raise ValueError(
             f"train: history is of {history.n} samples, and the loader has {loader.n}. "
@@ -198,7 +222,8 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             "train: validation_data is evaluated by the loss given to compile, not by step, and model "
             f"{model.name!r} has none. Compile it with one, or score it in a callback."
         )
-    if isinstance(data, (tf.data.Dataset, keras.utils.PyDataset)) and not isinstance(data, Loader):
+    pipeline = isinstance(data, (tf.data.Dataset, keras.utils.PyDataset))
+    if pipeline and not (isinstance(data, Loader) and data.in_memory):
         return
     if not isinstance(data, (tuple, list, Loader)) or (isinstance(data, (tuple, list)) and len(data) < 2):
         raise TypeError(
@@ -214,7 +239,7 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             f"train: validation_data must have one row per sample each, got {lengths} rows."
         )
     specs = specs_of((x, y))
-    if not model.run_eagerly and specs != specs_of((steps.loader.x, steps.loader.y)):
+    if not model.run_eagerly and specs != steps.loader.specs[:2]:
         try:  # a trace: nothing is computed
             tf.function(
                 lambda x, y: model.compute_loss(x, y, model(x, training=False)), autograph=False
@@ -226,6 +251,29 @@ def _check_validation(data: Any, steps: CompiledSteps) -> None:
             ) from error
     if not own_step:
         check_targets(model, y, steps.outputs, "validation_data[1]")
+
+
+_INSTEAD = {
+    "x": "loader=Loader(x, y, sampler=...)",
+    "y": "loader=Loader(x, y, sampler=...)",
+    "batch_size": "a sampler with this batch_size",
+    "class_weight": "Loader(x, y, sample_weight=np.array(weights)[y], sampler=...) to weight losses, "
+    "or ClassBalancedSampler(y, batch_size) to draw classes alike",
+    "initial_epoch": "history=resume(path, model, loader)",
+    "sample_weight": "Loader(x, y, sample_weight=..., sampler=...)",
+    "shuffle": "RandomSampler or SequentialSampler: the sampler decides the order",
+    "steps_per_epoch": "a sampler whose epoch has so many batches",
+    "validation_split": "validation_data=(x_val, y_val), with sklearn.model_selection."
+    "train_test_split(x, y) before",
+    "validation_steps": "validation_data=(x_val[:n], y_val[:n])",
+    "workers": "Loader(x, y, sampler=..., workers=...)",
+}
+
+
+def _refuse(of_fit: dict[str, Any]) -> None:
+    for name in of_fit:
+        mend = f" Write {_INSTEAD[name]}." if name in _INSTEAD else ""
+        raise TypeError(f"train: {name} is no parameter of train.{mend}")
 
 
 def _evaluate(

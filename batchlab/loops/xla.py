@@ -6,6 +6,7 @@ import re
 
 from batchlab.backend import keras, tf
 from batchlab.loops.keras_private import layers_of
+from batchlab.parameters import shown
 
 # On CPUs XLA has no fast kernel for convolutions: they take up to eight times as long.
 _CONVOLUTIONS = tuple(
@@ -36,7 +37,14 @@ def use_xla(
     - draws random numbers, such as Dropout with a rate above 0: those of XLA differ from those of
       ``model.fit``,
     - is a convolution, and there is no GPU.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no Keras model.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"use_xla: model must be a keras.Model, got {shown(model)}.")
     if model.run_eagerly:
         return False
     if jit_compile is not None or model.jit_compile:

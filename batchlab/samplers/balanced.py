@@ -67,6 +67,7 @@ class ClassBalancedSampler(Sampler):
         high=1 - 1e-9,
         slider=(0, 0.9999),
         source="Cui et al. 2019, arXiv:1901.05555",
+        when=("scheme", "effective"),
     )
 
     def __init__(

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from batchlab import History, fit_baseline, train
+from batchlab import History, LogSelection, fit_baseline, train
 from batchlab.backend import keras
+from batchlab.loops.callbacks import Hooks
 from tests.loops.models import N, RandomSampler, assert_same_weights, data, loader, model
 
 
@@ -24,6 +25,10 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.calls.append(("end", batch, sorted(logs)))
+
+
+class ListSampler(list):
+    """The batches of an epoch, as they are."""
 
 
 def run(callbacks, epochs=3, **options):
@@ -125,3 +130,93 @@ def test_keras_shows_its_progress_bar(verbose, lines, capsys):
     assert printed.count("Epoch ") == lines // 2
     assert printed.count("3/3") >= lines // 2
     assert ("loss:" in printed) == bool(lines)
+
+
+class Logger(keras.callbacks.Callback):
+    """Has the hooks and the attributes of the loggers of W&B and MLflow."""
+
+    __module__ = "wandb.integration.keras.callbacks.metrics_logger"
+
+    def __init__(self, **options):
+        super().__init__()
+        vars(self).update(options)
+        self.batches, self.epochs = 0, []
+
+    def on_batch_end(self, batch, logs=None):
+        self.batches += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.on_batch_end(batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(sorted(logs))
+
+
+@pytest.mark.parametrize(
+    ("options", "every_batch"),
+    [
+        ({"log_freq": None, "logging_batch_wise": False}, False),
+        ({"log_freq": 1, "logging_batch_wise": True}, True),
+        ({"log_every_epoch": True, "log_every_n_steps": None}, False),
+        ({"log_every_epoch": False, "log_every_n_steps": 1}, True),
+        ({"save_freq": "epoch"}, False),
+        ({"save_freq": 2}, True),
+    ],
+)
+def test_a_logger_that_logs_per_epoch_does_not_ask_for_every_batch(options, every_batch):
+    class Own(Logger):
+        __module__ = "project"
+
+    class OwnHook(Logger):
+        __module__ = "project"
+
+        def on_batch_end(self, batch, logs=None):
+            super().on_batch_end(batch, logs)
+
+    for cls, expected in ((Logger, every_batch), (Own, every_batch), (OwnHook, True)):
+        logger = cls(**options)
+        run([logger], 2)
+        assert (logger.batches == 6) == expected, cls
+        assert logger.epochs == 2 * [["accuracy", "loss"]]
+
+
+def test_the_real_loggers_of_mlflow():
+    mlflow = pytest.importorskip("mlflow.keras")
+    assert not Hooks([mlflow.MlflowCallback()], model("dense"), History(N), 0, 1, 3).every_batch
+    slow = mlflow.MlflowCallback(log_every_epoch=False, log_every_n_steps=5)
+    assert Hooks([slow], model("dense"), History(N), 0, 1, 3).every_batch
+
+
+def test_the_real_loggers_of_weights_and_biases():
+    wandb = pytest.importorskip("wandb")
+    from wandb.integration.keras import WandbMetricsLogger
+
+    with wandb.init(mode="disabled"):
+        fast, slow = WandbMetricsLogger(), WandbMetricsLogger(log_freq="batch")
+    for logger, expected in ((fast, False), (slow, True)):
+        assert Hooks([logger], model("dense"), History(N), 0, 1, 3).every_batch == expected
+
+
+def test_what_was_chosen_reaches_every_logger(tmp_path):
+    y = np.array(["rare", "often"])[(data("dense")[1] > 0).astype(int)]
+    twice = ListSampler([[0, 1, 2, 0], [3, 0, 1, 4]])
+    log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    net = model("dense")
+    history = train(
+        net, loader("dense", twice), 2, callbacks=[log, LogSelection(y)], verbose=0
+    ).history
+    chosen = [0, 1, 2, 0, 3, 0, 1, 4]
+    assert history["coverage"] == 2 * [5 / N]
+    assert history["repeats"] == 2 * [1 - 5 / 8]
+    assert history["mix/rare"] == 2 * [(y[chosen] == "rare").mean()]
+    assert "mix/often" in (tmp_path / "log.csv").read_text().splitlines()[0]
+
+
+def test_log_selection_without_labels_and_where_it_cannot_be():
+    _, history = run([LogSelection()], 1)
+    assert history.history["coverage"] == [1.0]
+    assert history.history["repeats"] == [0.0]
+    with pytest.raises(ValueError, match="LogSelection: labels must have one entry for each of the 28"):
+        run([LogSelection([0, 1])], 1)
+    with pytest.raises(TypeError, match="only train keeps a record"):
+        model("dense").fit(*data("dense"), callbacks=[LogSelection()], verbose=0)

@@ -202,3 +202,9 @@ def test_other_answers_are_refused_and_nothing_is_trained(step, came):
 def test_what_is_no_function_is_refused():
     with pytest.raises(TypeError, match=r"train: step must be a function .* got 'contrastive'"):
         train(model("dense"), Loader(X, Y, sampler=RandomSampler(N, 12)), step="contrastive")
+
+
+def test_losses_of_half_the_batch_are_refused():
+    loader = Loader(X, Y, sampler=RandomSampler(N, 14))
+    with pytest.raises(TypeError, match="loss of each of the 14 samples of a batch, got 7 losses"):
+        train(model("dense"), loader, step=lambda *batch: classified(*batch)[::2], verbose=0)

@@ -1,4 +1,4 @@
-// Draws on a canvas what `Recorder` in recorder.py wrote down.
+// Draws on a canvas what `Recorder` in recorder.py wrote down; `hand.js` and `pointer.js` come before it.
 
 const FONT = "'DejaVu Sans', Verdana, sans-serif"; // matplotlib's, and one as wide
 
@@ -107,7 +107,7 @@ function render({ model, el }) {
   canvas.className = "batchlab-picture";
   canvas.setAttribute("role", "img");
   canvas.style.maxWidth = "100%";
-  el.append(canvas);
+  const hand = pointing(model, el, canvas);
   let drawn = []; // what is on `frame`
   let waiting = 0;
 
@@ -135,12 +135,14 @@ function render({ model, el }) {
     context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
     model.get("moving").forEach((part) => draw(context, part));
     canvas.setAttribute("aria-label", model.get("words"));
+    hand.drawn();
     canvas.dispatchEvent(new Event("load")); // as an image does
   }
 
   // The newest picture only, when the page is ready to show one.
   const changed = () => (waiting ||= requestAnimationFrame(show));
-  model.on("change", changed);
+  const drawnFrom = "change:frame change:moving change:size change:words change:theme";
+  model.on(drawnFrom, changed);
   changed();
   const tell = () => {
     if (!el.isConnected) return;
@@ -152,7 +154,8 @@ function render({ model, el }) {
   for (const root of [document.documentElement, document.body]) themes.observe(root, { attributes: true });
   requestAnimationFrame(tell); // when the element is on the page
   return () => {
-    model.off("change", changed);
+    model.off(drawnFrom, changed);
+    hand.end();
     themes.disconnect();
     cancelAnimationFrame(waiting);
   };

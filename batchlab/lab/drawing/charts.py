@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
-from batchlab.lab.drawing.names import literal
 from batchlab.lab.session import Session
-from batchlab.style import Theme, colour_of, moved, tidy
+from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
+DRAGGED = 50  # steps within which the next value of a setting belongs to the same drag
 SMOOTHED = 20  # steps whose mean the loss curve shows
 MOST_PLACES = 400  # points of a curve: there are not many more pixels
 MOST_NAMES = 12  # classes that are named under the class mix
@@ -90,7 +90,7 @@ class Curves(Chart):
 
     def update(self) -> bool:
         for session, (ticks, (low, high)) in zip(self.sessions, self._changes):
-            steps = sorted({event.step for event in session.history.events})
+            steps = _changes(session.history.events)
             ticks.set_segments([[(step, low), (step, high)] for step in steps])
         last = max(session.history.steps for session in self.sessions)
         return fit(self.axes.set_xlim, self.axes.get_xlim(), max(last, 10))
@@ -100,18 +100,18 @@ class Losses(Curves):
     """Mean loss of the batches, and of the validation data where there are some."""
 
     def build(self) -> None:
-        tidy(self.axes, "Loss", "step", "loss", self.theme)
+        tidy(self.axes, "Loss", "step · ticks are changes", "loss", self.theme)
         alone = len(self.sessions) == 1
         self._raw = [self.line(0, alpha=0.3, linewidths=0.6)] if alone else []
         self._train = [self.line(n, linewidths=1.2) for n in range(len(self.sessions))]
         self._validation = [self.line(n, linewidths=2.4) for n in range(len(self.sessions))]
         self.mark_changes()
         ink = {"color": self.theme.ink}
-        handles = [Line2D([], [], **ink, linewidth=1.2, label=f"batches, mean of {SMOOTHED}")]
+        handles = [Line2D([], [], **ink, linewidth=1.2, label=f"mean of {SMOOTHED}")]
         if any(session.validated for session in self.sessions):
             handles.append(Line2D([], [], **ink, linewidth=2.4, label="validation"))
-        handles.append(Line2D([], [], **ink, linestyle="", marker="|", label="change"))
-        self.key(handles=handles, handlelength=1.5, bbox_to_anchor=(1, 0.94))
+        # Beside the title, where no curve can come.
+        self.key("lower right", handles=handles, ncols=3, handlelength=1.1, bbox_to_anchor=(1.05, 0.98))
 
     def update(self) -> bool:
         tops = []
@@ -131,20 +131,24 @@ class Losses(Curves):
 
 
 class Scores(Curves):
-    """Balanced accuracy; its key names the strategies."""
+    """Balanced accuracy, or what else is the score; its key names the strategies."""
 
     def build(self) -> None:
-        tidy(self.axes, "Balanced accuracy", "step", "", self.theme)
+        name = self._name = self.sessions[0].score_name
+        title = "Loss of all data" if name == "loss" else name[0].upper() + name[1:].replace("_", " ")
+        tidy(self.axes, title, "step", "", self.theme)
         self._lines = [self.line(n, linewidths=1.8) for n in range(len(self.sessions))]
         self.mark_changes()
-        self.axes.set_ylim(0, 1.02)
-        self.axes.yaxis.set_major_formatter(percent)
+        self._of_classes = name == "balanced accuracy"
+        if self._of_classes:
+            self.axes.set_ylim(0, 1.02)
+            self.axes.yaxis.set_major_formatter(percent)
 
     def paint(self) -> None:
         if len(self.sessions) == 1:  # all that were at work, in that order
             (session,) = self.sessions
             names = dict.fromkeys(session.strategy_at(step) for step in _starts(session))
-            keys = [(name, literal(name), LINES[0]) for name in names][-4:]
+            keys = [(name, literal(_cut(name)), LINES[0]) for name in names]
         else:
             strategies = [session.strategy for session in self.sessions]
             keys = list(zip(strategies, names_of(self.sessions), LINES))
@@ -153,25 +157,38 @@ class Scores(Curves):
             for strategy, name, line in keys
         ]
         # Above the ticks of the changes.
-        self.key("lower right", handles=handles, bbox_to_anchor=(1, 0.07), handlelength=2.2)
+        place = {"bbox_to_anchor": (1, 0.07), "ncols": 1 + (len(handles) > 3)}
+        self.key("lower right", handles=handles, handlelength=1.6, **place)
 
     def update(self) -> bool:
         for lines, session in zip(self._lines, self.sessions):
-            _draw(lines, session, *session.curves["balanced accuracy"])
-        return super().update()
+            _draw(lines, session, *session.curves[self._name])
+        grown = not self._of_classes and self._fit_scores()
+        return super().update() or grown
+
+    def _fit_scores(self) -> bool:
+        """Limits for a score that may be any number."""
+        scores = np.concatenate([session.curves[self._name][1] for session in self.sessions])
+        finite = np.append(scores[np.isfinite(scores)], 0.0)
+        low = -_round_up(-1.05 * finite.min()) if finite.min() < 0 else 0.0
+        present = self.axes.get_ylim()
+        needed = max(finite.max(), 1e-9)
+        if present[0] != low:
+            present = (low, -np.inf)
+        return fit(self.axes.set_ylim, present, needed, low=low)
 
 
 class Mix(Chart):
-    """Share of every class in the data and in the recent batches."""
+    """Share of every class, or label, in the data and in the recent batches."""
 
     def build(self) -> None:
         axes, first = self.axes, self.sessions[0]
         tidy(axes, "Classes", f"class · last {RECENT} batches", "share", self.theme)
         count = len(first.classes)
         places, width = np.arange(count), 0.84 / (1 + len(self.sessions))
-        share = np.bincount(first.labels, minlength=count) / len(first.labels)
+        share = first.class_mix()
         left = places - 0.42 + width / 2
-        axes.bar(left, share, width, color=self.theme.data, label="data")
+        self._data = axes.bar(left, share, width, color=self.theme.data, label="data")
         rims = {"linewidth": 1} if count < 6 else {"linewidth": 0, "hatch": ""}  # narrow bars
         self._bars = [
             axes.bar(left + (1 + n) * width, 0 * share, width, **{"hatch": hatch, **rims})
@@ -183,7 +200,7 @@ class Mix(Chart):
         axes.set_xticks(places[::every], names)
         if 8 * len("".join(names)) > axes.get_window_extent().width:
             axes.tick_params(axis="x", rotation=30)
-        axes.set_ylim(0, min(1.0, 1.3 * max(share.max(), 1 / count)))
+        axes.set_ylim(0, min(1.0, _round_up(1.3 * max(share.max(), 1 / count))))
         axes.yaxis.set_major_formatter(percent)
 
     def paint(self) -> None:
@@ -192,17 +209,19 @@ class Mix(Chart):
             for bar in bars:
                 bar.set(facecolor=colour_of(session.strategy), edgecolor=self.theme.background)
         # Beside the title, where no bar can come, and a little further.
-        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.42)}
+        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.5)}
         self.key("lower right", ncols=3, handlelength=0.8, **place)
 
     def update(self) -> bool:
         tops = []
         for session, bars in zip(self.sessions, self._bars):
-            mix = session.history.class_mix(session.labels, last=RECENT)
+            recent = session.history.indices[-RECENT:]
+            mix = session.class_mix(np.concatenate(recent)) if len(recent) else session.class_mix() * 0
             tops.append(mix.max())
             for bar, share in zip(bars, mix):
                 bar.set_height(share)
-        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops), shrink=False)
+        tops.append(max(bar.get_height() for bar in self._data))
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops), most=1.0)
 
 
 class Histogram(Chart):
@@ -294,9 +313,23 @@ def _draw(
     lines.set_color([colour_of(session.strategy_at(start)) for start in starts])
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:16]} …"
+
+
 def _starts(session: Session) -> list[int]:
     """The steps from which on another strategy was at work."""
     return sorted({0, *(e.step for e in session.history.events if e.name == "strategy")})
+
+
+def _changes(events: Sequence[Any]) -> list[int]:
+    """The steps at which something was changed; a setting that is being dragged counts once."""
+    pairs = zip([None, *events], events)
+    return [
+        event.step
+        for before, event in pairs
+        if before is None or event.name != before.name or event.step - before.step > DRAGGED
+    ]
 
 
 def fit(
@@ -304,12 +337,16 @@ def fit(
     present: tuple[float, float],
     needed: float,
     low: float = 0.0,
-    shrink: bool = True,
+    most: float = np.inf,
 ) -> bool:
-    """Give an axis a round upper limit, when it is too small or more than thrice too large."""
-    if present[1] >= needed and not (shrink and present[1] > 3 * _round_up(1.05 * needed)):
+    """Give an axis a round upper limit, when it is too small or more than thrice too large.
+
+    Nothing it shows is more than `most`.
+    """
+    limit = min(_round_up(1.05 * needed), most)
+    if needed <= present[1] <= 3 * limit or present[1] == limit:
         return False
-    set_limits(low, _round_up(1.05 * needed))
+    set_limits(low, limit)
     return True
 
 

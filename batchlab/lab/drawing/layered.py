@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.legend import Legend
 from matplotlib.spines import Spine
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from batchlab import figures
@@ -31,6 +33,38 @@ CHART = (0.66, 0.42, 0.2, 0.27)  # of axes with labels, and ticks like 12.5%
 THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
 # matplotlib's fonts are not made for two threads that draw at once, as two panels would.
 DRAWING = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Where which samples can be pointed at.
+
+    Attributes
+    ----------
+    samples : ndarray of int, shape (m,)
+        Their numbers.
+    places : ndarray of float, shape (m, 2)
+        Pixels from the upper left corner of the figure.
+    reach : tuple of float
+        How far from the place, across and up, a pointer still means that sample.
+    round : bool
+        Whether `reach` is a circle, else it is a box.
+    """
+
+    samples: NDArray[Any]
+    places: NDArray[Any]
+    reach: tuple[float, float]
+    round: bool = False
+
+    def message(self, run: int = 0) -> dict[str, Any]:
+        """The same for a page, as targets of run A or B."""
+        return {
+            "run": run,
+            "samples": self.samples.astype(np.int32).tobytes(),
+            "places": self.places.astype(np.float32).tobytes(),
+            "reach": list(self.reach),
+            "round": self.round,
+        }
 
 
 class LayeredFigure:
@@ -99,6 +133,10 @@ class LayeredFigure:
     def update(self) -> None:
         """Bring everything up to the present."""
         raise NotImplementedError
+
+    def targets(self) -> list[tuple[int, Targets]]:
+        """What can be pointed at, each with the number of its run; as of the last `update`."""
+        return []
 
     @property
     def size(self) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,11 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from batchlab.lab.drawing.charts import LOSS_EDGES
-from batchlab.lab.drawing.layered import LayeredFigure, Split
-from batchlab.lab.drawing.names import literal
+from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
 from batchlab.lab.settings import DATA_SETTINGS, HAND, SETTINGS
-from batchlab.style import class_colours, tidy
+from batchlab.style import class_colours, literal, tidy
 
 MOST_ROWS = 24  # samples in the table
 LEAST_LIKELY = 0.01  # chances are drawn on a logarithmic scale, which has no zero
@@ -51,7 +50,8 @@ class Microscope(LayeredFigure):
     def __init__(self, session: Session, theme: str = "light", width: str = "wide") -> None:
         self.session, self.step = session, 0
         width = SETTINGS["width"].check(width, "Microscope")
-        longest = max(len(name[:10]) for name in session.classes) + len(f" #{len(session.x)}")
+        names = session.classes if session.has_classes else ("",)
+        longest = max(len(name[:10]) for name in names) + len(f"9× #{len(session.x)}")
         below = 0.6  # two lines of text
         margins = {
             "stage": margins_of(session),
@@ -59,9 +59,9 @@ class Microscope(LayeredFigure):
             "losses": (0.3, below, 0.2, 0.27),
         }
         super().__init__(SIZES[width], SPLITS[width], margins, theme, width)
-        flat = session.x.shape[1:] == (2,)
-        title = "The batch, and the model now" if flat else "The batch"
-        self._stage = make_stage(self.axes["stage"], session, title, self.theme)
+        self._flat = session.x.shape[1:] == (2,)
+        self._stage = make_stage(self.axes["stage"], session, "The batch", self.theme)
+        self._rows = [Targets(np.empty(0, np.int64), np.empty((0, 2)), (1, 1))]
         self.settle([*self._stage.moving, *self._build_chances(), *self._build_losses()])
 
     def _build_chances(self) -> list[Artist]:
@@ -116,10 +116,35 @@ class Microscope(LayeredFigure):
         batch, losses = session.batch(self.step), session.losses_at(self.step)
         self._stage.refresh()
         self._stage.show(batch, losses)
-        order = largest_first(losses)[:MOST_ROWS]
-        self._give_rows(len(order), len(batch))
+        self._give_title()
+        order = largest_first(losses)
+        samples, first = np.unique(batch[order], return_index=True)  # one that came twice has one row
+        order = order[np.sort(first)][:MOST_ROWS]
+        self._give_rows(len(order), len(samples))
         self._show_chances(batch[order], session.chances_at(self.step), order)
         self._show_losses(batch[order], losses[order])
+        self._rows = [self._targets_in(name, batch[order]) for name in ("chances", "losses")]
+
+    def targets(self) -> list[tuple[int, Targets]]:
+        return [(0, each) for each in (self._stage.targets, *self._rows)]
+
+    def _targets_in(self, name: str, samples: NDArray[Any]) -> Targets:
+        """The rows of a table, with the words to the left of it."""
+        axes, rows = self.axes[name], np.arange(len(samples))
+        x0, _, x1, _ = axes.bbox.extents
+        x0 -= axes.figure.dpi if name == "chances" else 0
+        heights = axes.transData.transform(np.column_stack([np.ones(len(rows)), rows]))[:, 1]
+        places = np.column_stack([np.full(len(rows), (x0 + x1) / 2), self.size[1] - heights])
+        return Targets(samples, places, ((x1 - x0) / 2, axes.bbox.height / (2 * len(rows) or 1)))
+
+    def _give_title(self) -> None:
+        """Whose batch it is, and whose model the surface is: not the one that chose the batch."""
+        title = f"Batch of step {self.step}"
+        if self._flat:
+            title += f", model of now, step {self.session.history.steps}"
+        if self.axes["stage"].get_title(loc="left") != title:
+            self.axes["stage"].set_title(title, loc="left", fontsize=10)
+            self.outgrown("stage")
 
     def _give_rows(self, shown: int, samples: int) -> None:
         """The largest loss on top, a sample at the same height in both tables."""
@@ -138,8 +163,11 @@ class Microscope(LayeredFigure):
         self, batch: NDArray[Any], chances: NDArray[np.float32] | None, order: NDArray[np.int64]
     ) -> None:
         session, known = self.session, chances is not None
-        labels = session.labels[batch]
-        names = [f"{literal(session.classes[k][:10])} #{i}" for k, i in zip(labels, batch)]
+        labels, whole = session.labels[batch], session.batch(self.step)
+        classes = session.classes if session.has_classes else ("",)
+        names = [f"{literal(classes[k][:10])} #{i}".lstrip() for k, i in zip(labels, batch)]
+        counts = [int((whole == sample).sum()) for sample in batch]
+        names = [f"{count}× {name}" if count > 1 else name for count, name in zip(counts, names)]
         for text, name in zip_longest(self._names, names, fillvalue=""):
             text.set_text(name)
         self._unknown.set_visible(not known)
@@ -151,7 +179,7 @@ class Microscope(LayeredFigure):
             return
         times = chances[order] * len(session.x)
         ends = np.maximum(times, LEAST_LIKELY)
-        colours = np.array(class_colours(len(session.classes), self.theme))[labels]
+        colours = np.array(class_colours(len(classes), self.theme))[labels]
         for bar, text, value, end, colour in zip(self._bars, self._times, times, ends, colours):
             bar.set(width=end - 1, facecolor=colour)
             text.set(x=end, text=f" ×{value:.2g} ", ha="left" if value > 0.995 else "right")
@@ -177,17 +205,18 @@ class Microscope(LayeredFigure):
         """What the picture shows, for readers who cannot see it."""
         session, step = self.session, self.step
         batch, chances = session.batch(step), session.chances_at(step)
-        mix = np.bincount(session.labels[batch], minlength=len(session.classes))
-        counts = ", ".join(
-            f"{count} of class {name}" for name, count in zip(session.classes, mix) if count
-        )
+        counts = ""
+        if session.has_classes:
+            mix = np.bincount(session.labels[batch], minlength=len(session.classes))
+            pairs = zip(session.classes, mix)
+            counts = ": " + ", ".join(f"{count} of class {name}" for name, count in pairs if count)
         likely = UNKNOWN
         if chances is not None:
             times = chances * len(session.x)
             likely = f"each was ×{times.min():.2g} to ×{times.max():.2g} as likely as in a uniform draw"
         then, now = session.losses_at(step).mean(), session.losses_of(batch).mean()
         return (
-            f"Step {step}: {_settings(session, step)}. {len(batch)} samples: {counts}; {likely}. "
+            f"Step {step}: {_settings(session, step)}. {len(batch)} samples{counts}; {likely}. "
             f"Their mean loss was {then:.2g} and is {now:.2g} now."
         )
 
@@ -200,4 +229,5 @@ def _settings(session: Session, step: int) -> str:
         for name, value in settings.items()
         if name not in ("strategy", *DATA_SETTINGS) and (value or name not in HAND)
     ]
+    values = [shorten(value, 60, placeholder=" …") for value in values]
     return ", ".join([f"strategy {settings['strategy']}", *values])

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.drawing.layered import LayeredFigure, Split
+from batchlab.lab.drawing.colouring import Colouring
+from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.settings import SETTINGS
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
 # losses are, by the width of the page and the number of sessions.
 BELOW, CURVES = ((1, 1, 1), ("M", "V", "D")), ((1, 1), ("L", "R"))
 SPLITS: dict[tuple[str, int], Split] = {
-    ("wide", 1): ((1, 1.95), ("A", ((1, 1), (CURVES, BELOW)))),
+    ("wide", 1): ((1.2, 1.85), ("A", ((1, 1), (CURVES, BELOW)))),
     ("wide", 2): ((1,), (((2.1, 1), (((1, 1, 0.8), ("A", "B", CURVES)), BELOW)),)),
     ("narrow", 1): ((1,), (((2, 1), (((1, 0.9), ("A", CURVES)), BELOW)),)),
     ("narrow", 2): ((1,), (((1.8, 1.1, 1), (((1, 1), ("A", "B")), CURVES, BELOW)),)),
@@ -33,7 +33,9 @@ SIZES = {
 
 
 class Picture(LayeredFigure):
-    """Stage, loss, balanced accuracy, class mix, visits and recent losses of one or two sessions.
+    """Stage, loss, score, class mix, visits and recent losses of one or two sessions.
+
+    Without classes there is no class mix, and the others get its room.
 
     Parameters
     ----------
@@ -44,24 +46,32 @@ class Picture(LayeredFigure):
         Colours of the page.
     width : {"wide", "narrow"}
         For pages of 1280 or of 800 pixels.
+    colouring : Colouring, optional
+        What the colours of the points say; by default their classes.
     """
 
     def __init__(
-        self, sessions: Sequence[Session], theme: str = "light", width: str = "wide"
+        self,
+        sessions: Sequence[Session],
+        theme: str = "light",
+        width: str = "wide",
+        colouring: Colouring | None = None,
     ) -> None:
         self.sessions = list(sessions)
-        layout = (SETTINGS["width"].check(width, "Picture"), len(self.sessions))
+        layout = (width, len(self.sessions))
         if layout not in SIZES:
-            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
+            raise ValueError(f"Picture: there is no layout {width!r} for {len(self.sessions)} sessions.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
-        super().__init__(SIZES[layout], SPLITS[layout], margins, theme, width)
+        split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
+        super().__init__(SIZES[layout], split, margins, theme, width)
         self._stages = [
-            make_stage(self.axes[letter], session, name, self.theme)
+            make_stage(self.axes[letter], session, name, self.theme, colouring)
             for letter, session, name in zip("AB", self.sessions, names_of(self.sessions))
         ]
         self._charts = {
             letter: chart(self.axes[letter], self.sessions, self.theme)
             for letter, chart in CHARTS.items()
+            if letter in self.axes
         }
         self._name_strategies()
         parts = (*self._stages, *self._charts.values())
@@ -89,6 +99,9 @@ class Picture(LayeredFigure):
             if chart.update():
                 self.outgrown(letter)
 
+    def targets(self) -> list[tuple[int, Targets]]:
+        return [(run, stage.targets) for run, stage in enumerate(self._stages)]
+
     def words(self) -> str:
         """What the picture shows, for readers who cannot see it and for tests.
 
@@ -103,11 +116,25 @@ def _words(session: Session, name: str) -> str:
     history = session.history
     if not history.steps:
         return f"{name}, not trained yet. Strategy: {session.strategy}. Press Play."
-    rarest = int(np.bincount(session.labels).argmin())
-    share = history.visits[session.labels == rarest].sum() / history.visits.sum()
+    mix = ""
+    if session.has_classes:
+        rarest = int(np.bincount(session.labels).argmin())
+        share = history.visits[session.labels == rarest].sum() / history.visits.sum()
+        mix = (
+            f"class {session.classes[rarest]} is {(session.labels == rarest).mean():.0%} of the data "
+            f"and {share:.0%} of the batches; "
+        )
     return (
         f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
-        f"{history.coverage:.0%} of the samples seen; class {session.classes[rarest]} is "
-        f"{(session.labels == rarest).mean():.0%} of the data and {share:.0%} of the batches; "
+        f"{history.coverage:.0%} of the samples seen; {mix}"
         f"live changes: {len(history.events)}."
     )
+
+
+def _without(split: Split, letter: str) -> Split:
+    """`split` without one of its axes: those beside it get its room."""
+    if isinstance(split, str):
+        return split
+    kept = [(size, _without(part, letter)) for size, part in zip(*split) if part != letter]
+    sizes, parts = zip(*kept)
+    return sizes, parts
