@@ -29,7 +29,7 @@ import numpy as np
 
 PEERS = ("tensorflow", "torch", "jax")  # each is a file beside this one, loops_<peer>.py
 TASKS = ("dense-100", "dense-10k", "dense-100k", "conv", "mlp", "strategies", "mapped")
-SECONDS = 0.3  # at least, per contender and round
+SECONDS = 1.0  # at least, per contender and round
 ROUNDS = 3
 Epoch = Callable[[int], int]  # trains that many epochs, returns the steps taken
 

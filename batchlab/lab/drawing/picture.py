@@ -11,9 +11,7 @@ from batchlab.lab.drawing.colouring import Colouring
 from batchlab.lab.drawing.layered import WIDTH, LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.parameters import Parameter
 
-WIDTH = Parameter("wide", "for which page the layout is", choices=("wide", "narrow"), name="width")
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
 # losses are, by the width of the page and the number of sessions.
