@@ -7,7 +7,8 @@ notebook.
 
 ``panel`` is what a notebook shows: ``runs`` are its one or two sessions, ``board`` its widgets (made
 of ``parts``), ``page`` what the page knows of it, ``views`` its pictures (drawn in
-``drawing``), and ``worker`` the thread that trains and reads what the board writes. ``kernel`` knows which cell a panel belongs to.
+``drawing``), and ``worker`` the thread that trains and reads what the board writes. ``kernel`` knows
+which cell a panel belongs to.
 """
 
 from typing import TYPE_CHECKING
