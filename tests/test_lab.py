@@ -743,7 +743,7 @@ def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPat
     wait_for(lambda: lab.sampler.batch_size == 1)
     lab.stop()
     moves = lab.history.events
-    assert 1 < len(moves) < 12
+    assert 0 < len(moves) < 12  # all 40 in one piece of training on a busy machine
     again = BatchLab(X, Y)
     again.run(lab.history.steps, {event.step: {event.name: event.value} for event in moves})
     assert_same(weights(again), weights(lab))
