@@ -6,13 +6,14 @@ import argparse
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from batchlab import __version__
+from batchlab import __version__, course
 from batchlab.files import write_whole
 
 FIRST_NOTEBOOK = "01_fit_baseline.ipynb"
+COPIES, SOLVED_COPIES = "batchlab-notebooks", "batchlab-notebooks-solved"
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "Choose another, or leave --port out to get a free one."
             )
     try:
-        folder = _notebook_folder(options.dir)
+        folder = _notebook_folder(options.dir, options.solved)
     except OSError as error:
         parser.error(f"cannot put the notebooks into a folder: {error}")
     _serve(LabApp, folder, options.port, options.browser)
@@ -55,8 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dir",
         type=Path,
-        help="copy the notebooks to this folder first, and open them there; a file that is already "
-        "there is kept as it is",
+        help="where your copies of the notebooks are, or are to be; a file that is already there is "
+        f"kept as it is (default: {COPIES} here, or {SOLVED_COPIES})",
+    )
+    parser.add_argument(
+        "--solved", action="store_true", help="for instructors: copies with solutions and outputs"
     )
     parser.add_argument("--port", type=_port, help="listen on this port (default: a free one)")
     parser.add_argument(
@@ -79,28 +83,30 @@ def _check_free(port: int) -> None:
         probe.bind(("127.0.0.1", port))
 
 
-def _notebook_folder(wanted: Path | None) -> Path:
-    """The folder to open, with the notebooks in it.
+def _notebook_folder(wanted: Path | None, solved: bool) -> Path:
+    """The folder to open, with copies of the notebooks in it.
 
-    In a clone of the repository these are its own notebooks. An installed package's are copied
-    first: edits belong to the learner, not into the installation.
+    Copies in a clone, too: edits belong to the learner, and solving an exercise in the notebooks
+    that the tests compare would make the tests fail.
     """
     installed, cloned = PACKAGE / "notebooks", PACKAGE.parent / "notebooks"
-    if wanted is None and not installed.is_dir():
-        return cloned
     # In --dir=~/course the shell leaves the ~ to us.
-    target = (wanted or Path("batchlab-notebooks")).expanduser()
+    target = (wanted or Path(SOLVED_COPIES if solved else COPIES)).expanduser()
     if target.is_file():
         raise NotADirectoryError(f"{target} is a file")
-    copied, kept = _copy_new_files(installed if installed.is_dir() else cloned, target)
+    source = installed if installed.is_dir() else cloned
+    version = course.solved_copy if solved else course.student_copy
+    copied, kept = _copy_new_files(source, target, version)
     for verb, names in (("copied", copied), ("kept as they are", kept)):
         if names:
             print(f"{target}: {verb}: {', '.join(names)}")
     return target.resolve()
 
 
-def _copy_new_files(source: Path, target: Path) -> tuple[list[str], list[str]]:
-    """Copy the files that `target` does not have; the names of those copied, and of the others."""
+def _copy_new_files(
+    source: Path, target: Path, version: Callable[[Path], bytes]
+) -> tuple[list[str], list[str]]:
+    """Write what `target` lacks, as `version` makes it; the names of what is new, and of the rest."""
     copied, kept = [], []
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
@@ -110,7 +116,7 @@ def _copy_new_files(source: Path, target: Path) -> tuple[list[str], list[str]]:
         if os.path.lexists(target / name):  # a link that leads nowhere yet is kept, too
             kept.append(str(name))
         else:
-            write_whole(target / name, path.read_bytes(), "--dir")
+            write_whole(target / name, version(path), "--dir")
             copied.append(str(name))
     return copied, kept
 

@@ -237,6 +237,11 @@ def student_copy(path: Path) -> bytes:
     return _version(path, for_students)
 
 
+def solved_copy(path: Path) -> bytes:
+    """The instructor's version of a notebook, as the bytes of its file; any other file as it is."""
+    return _version(path, for_instructors)
+
+
 def _version(path: Path, make: Callable[[Any], Any]) -> bytes:
     if path.suffix != ".ipynb":
         return path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from batchlab import __main__ as cli, __version__
+from batchlab import __main__ as cli, __version__, course
 from tests.disk import full_disk
 
 REPOSITORY = Path(__file__).parents[1]
@@ -106,10 +107,19 @@ def test_version_needs_no_tensorflow(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, f"batchlab {__version__}\n"), result.stderr
 
 
-def test_server_in_a_clone_serves_its_notebooks_in_place(tmp_path: Path) -> None:
+def source_of(url: str) -> str:
+    """All cells of a notebook that is served at this URL of the contents API."""
+    return "".join(cell["source"] for cell in json.loads(get(url)[1])["content"]["cells"])
+
+
+def test_server_in_a_clone_serves_students_copies(tmp_path: Path) -> None:
+    original = (REPOSITORY / "notebooks" / NOTEBOOK).read_bytes()
     with running(tmp_path) as (url, printed):
         server, token = server_and_token(url)
-        assert printed == []
+        assert any("copied" in line and NOTEBOOK in line for line in printed)
+        served = source_of(f"{server}/api/contents/{NOTEBOOK}?token={token}")
+        assert course.YOUR_TURN in served
+        assert "### BEGIN" not in served
         assert url.startswith(f"{server}/lab/tree/{NOTEBOOK}?")
         assert get(f"{server}/api/contents/{NOTEBOOK}")[0] == 403  # no token, no notebook
         assert get(f"{server}/api/contents/{NOTEBOOK}?token={token}")[0] == 200
@@ -118,7 +128,38 @@ def test_server_in_a_clone_serves_its_notebooks_in_place(tmp_path: Path) -> None
         port = int(server.rsplit(":", 1)[1])
         with pytest.raises(ConnectionError), socket.create_connection(("127.0.0.2", port), 5):
             pass
-    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    made = [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert made == ["batchlab-notebooks"]
+    assert (REPOSITORY / "notebooks" / NOTEBOOK).read_bytes() == original
+
+
+def test_git_does_not_see_the_copies() -> None:
+    ignored = (REPOSITORY / ".gitignore").read_text().split()
+    assert f"{cli.COPIES}/" in ignored
+    assert f"{cli.SOLVED_COPIES}/" in ignored
+
+
+def test_an_instructor_opens_solved_copies_in_a_folder_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [cli._notebook_folder(None, solved) for solved in (False, True)]
+    assert [folder.name for folder in folders] == [cli.COPIES, cli.SOLVED_COPIES]
+    student, solved = ((folder / NOTEBOOK).read_text(encoding="utf-8") for folder in folders)
+    assert course.YOUR_TURN in student
+    assert course.YOUR_TURN not in solved
+    assert "### BEGIN" not in solved
+    assert len(solved) > len(student)  # the outputs are there
+
+
+def test_copying_needs_no_tensorflow(tmp_path: Path) -> None:
+    """Neither do the copies of the notebooks: the command is to start at once."""
+    code = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "import batchlab.__main__ as cli; print(cli._notebook_folder(None, False).name)"
+    )
+    result = python("-c", code, cwd=tmp_path)
+    assert result.stdout.endswith("batchlab-notebooks\n"), result.stderr
 
 
 def test_port_and_folder(folder_with_edits: Path) -> None:
@@ -136,17 +177,17 @@ def test_copy_never_overwrites(folder_with_edits: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "images").mkdir(parents=True)
     (source / ".ipynb_checkpoints").mkdir()
-    for name in (NOTEBOOK, "02_new.ipynb", "images/a.png", ".ipynb_checkpoints/02_new.ipynb"):
+    for name in (NOTEBOOK, "02_new.md", "images/a.png", ".ipynb_checkpoints/02_new.ipynb"):
         (source / name).write_text(f"original {name}")
-    copied, kept = cli._copy_new_files(source, folder_with_edits)
-    assert copied == ["02_new.ipynb", str(Path("images/a.png"))]
+    copied, kept = cli._copy_new_files(source, folder_with_edits, Path.read_bytes)
+    assert copied == ["02_new.md", str(Path("images/a.png"))]
     assert kept == [NOTEBOOK]
     assert (folder_with_edits / NOTEBOOK).read_text() == "my own edits"
     assert (folder_with_edits / "images/a.png").read_text() == "original images/a.png"
-    assert cli._copy_new_files(source, folder_with_edits)[0] == []
+    assert cli._copy_new_files(source, folder_with_edits, Path.read_bytes)[0] == []
     (source / "03_linked.ipynb").write_text("original")
     (folder_with_edits / "03_linked.ipynb").symlink_to(tmp_path / "not there yet")
-    assert "03_linked.ipynb" in cli._copy_new_files(source, folder_with_edits)[1]
+    assert "03_linked.ipynb" in cli._copy_new_files(source, folder_with_edits, Path.read_bytes)[1]
     assert not (tmp_path / "not there yet").exists()
     assert not (folder_with_edits / ".ipynb_checkpoints").exists()
 
@@ -200,7 +241,7 @@ def test_home_in_the_name_of_the_folder(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))  # on Windows
     monkeypatch.chdir(tmp_path)
-    assert cli._notebook_folder(Path("~/course")) == (tmp_path / "course").resolve()
+    assert cli._notebook_folder(Path("~/course"), False) == (tmp_path / "course").resolve()
     assert [path.name for path in tmp_path.iterdir()] == ["course"]
 
 
@@ -212,7 +253,9 @@ def test_full_disk_leaves_no_part_of_a_notebook(
     assert ended.value.code == 2
     assert re.search(f"cannot write .*{NOTEBOOK}.*File too large", capsys.readouterr().err)
     assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
-    copied, kept = cli._copy_new_files(REPOSITORY / "notebooks", tmp_path / "new")
+    copied, kept = cli._copy_new_files(
+        REPOSITORY / "notebooks", tmp_path / "new", course.student_copy
+    )
     assert NOTEBOOK in copied  # the next call goes on with it
     assert kept == []
 
@@ -252,7 +295,7 @@ def test_installed_wheel_outside_the_repository(tmp_path: Path) -> None:
         assert get(f"{server}/api/contents/{NOTEBOOK}?token={token}")[0] == 200
     assert any("copied" in line and NOTEBOOK in line for line in printed)
     mine = elsewhere / "batchlab-notebooks" / NOTEBOOK
-    assert mine.read_bytes() == (site / "batchlab/notebooks" / NOTEBOOK).read_bytes()
+    assert mine.read_bytes() == course.student_copy(site / "batchlab/notebooks" / NOTEBOOK)
 
     mine.write_text("my own edits")
     with running(elsewhere, path=site):

@@ -29,7 +29,8 @@ NOTEBOOKS = notebooks_in(Path(__file__).parents[1] / "notebooks")
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_fit_to_be_published(path: Path) -> None:
-    assert broken(nbformat.read(path, as_version=4)) == {}
+    notebook = nbformat.read(path, as_version=4)
+    assert broken(notebook) == {}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -16,7 +16,7 @@ _NOTE = f"{_OUTPUT}:has(.batchlab-note)"
 NOTE = f"""<style>
 {_NOTE}:has(+ {_OUTPUT} + {_OUTPUT} .batchlab-panel),
 {_NOTE} + {_OUTPUT}:has(+ {_OUTPUT} .batchlab-panel),
-{_NOTE} + {_OUTPUT} + {_OUTPUT}:not(:has(.jupyter-widgets *)) {{ display: none; }}
+{_NOTE} + {_OUTPUT} + {_OUTPUT}:has(.jupyter-widgets):not(:has(.jupyter-widgets *)) {{ display: none; }}
 </style>
 <div class="batchlab-note">A picture of the panel as it was saved. Run this cell for the live panel; if the
 notebook is not trusted, trust it first.</div>"""

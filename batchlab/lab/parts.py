@@ -32,7 +32,7 @@ def control_for(parameter: Parameter, value: Any, title: str = "") -> widgets.Wi
         "value": value,
         "description": title,
         "tooltip": ", in ".join(filter(None, (parameter.help, parameter.unit))),
-        "style": {"description_width": "88px"},
+        "style": {"description_width": "96px"},
         "layout": widgets.Layout(width="auto"),
     }
     if parameter.choices is not None:
@@ -104,7 +104,7 @@ def row(*parts: widgets.Widget) -> widgets.HBox:
 
 def grid(*parts: widgets.Widget) -> widgets.GridBox:
     """As many columns as there is room for, all of one width."""
-    columns = "repeat(auto-fill, minmax(230px, 1fr))"
+    columns = "repeat(auto-fill, minmax(236px, 1fr))"
     box = widgets.GridBox(
         parts, layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 8px")
     )

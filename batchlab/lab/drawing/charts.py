@@ -248,7 +248,7 @@ class Visits(Histogram):
         tidy(self.axes, "Visits", "times chosen", "samples", self.theme)
         self.outlines(np.array([-0.5, 0.5]))
         place = {"transform": self.axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
-        self._unseen = self.axes.text(1.0, 1.02, "", color=self.theme.ink, **place)
+        self._unseen = self.axes.text(1.06, 1.02, "", color=self.theme.ink, **place)
         self.moving.append(self._unseen)
 
     def update(self) -> bool:

@@ -8,10 +8,12 @@ import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
 from batchlab.lab.drawing.colouring import Colouring
-from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
+from batchlab.lab.drawing.layered import WIDTH, LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
+from batchlab.parameters import Parameter
 
+WIDTH = Parameter("wide", "for which page the layout is", choices=("wide", "narrow"), name="width")
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # Where the stages A and B, the Loss, the scoRe, the Mix, the Visits and the Distribution of the
 # losses are, by the width of the page and the number of sessions.
@@ -58,9 +60,9 @@ class Picture(LayeredFigure):
         colouring: Colouring | None = None,
     ) -> None:
         self.sessions = list(sessions)
-        layout = (width, len(self.sessions))
+        layout = (WIDTH.check(width, "Picture"), len(self.sessions))
         if layout not in SIZES:
-            raise ValueError(f"Picture: there is no layout {width!r} for {len(self.sessions)} sessions.")
+            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
         split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
         super().__init__(SIZES[layout], split, margins, theme, width)
