@@ -19,7 +19,7 @@ from batchlab.exercises import card, check, hint, predict, results, reveal
 from batchlab.exercises.checking import exercise
 from batchlab.exercises.store import STORE, Store
 
-NOTEBOOKS = [f"{number:02}" for number in range(1, 10)]
+NOTEBOOKS = [f"{number:02}" for number in range(1, 11)]
 
 
 ANSWER = re.compile(r"^(right|wrong)(?:: ([^\n]*))?\n\n```python\n(.*?)```$", re.M | re.S)
@@ -143,7 +143,7 @@ def test_a_sampler_that_raises_in_draw_is_placed_in_the_learners_line() -> None:
     assert "in draw, line 4: return self.positon" in says
 
 
-@pytest.mark.parametrize("number", ["04.9", "10.1", "four", "4.1", ""])
+@pytest.mark.parametrize("number", ["04.9", "11.1", "four", "4.1", ""])
 def test_an_unknown_exercise_is_refused_by_name(number: str) -> None:
     with pytest.raises(ValueError, match=f"there is no exercise '{number}'"):
         check(number, None)

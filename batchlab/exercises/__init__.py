@@ -4,7 +4,8 @@ A notebook needs five names: :func:`check` and :func:`hint` for what the learner
 :func:`predict`, :func:`reveal` and :func:`card` for what the learner expects. :func:`results` is what
 was kept, in a small file beside the notebooks.
 
-The exercises of a notebook are one file each, ``e01`` to ``e09``; ``judging`` has what they share,
+The exercises of a notebook are one file each, ``e01`` to ``e10``; ``capstone`` is the
+task of the last one. ``judging`` has what they share,
 ``limits`` keeps a learner's code from stopping the notebook.
 """
 

@@ -11,8 +11,6 @@ from batchlab.exercises import limits
 from batchlab.exercises.judging import Exercise, Wrong
 from batchlab.exercises.store import STORE
 
-SECONDS = 30.0  # for one answer; a right one takes a few at most
-
 
 @dataclass(frozen=True)
 class Result:
@@ -69,7 +67,7 @@ def exercise(number: str) -> Exercise:
     return known[number]
 
 
-def check(number: str, answer: Any = ..., *, seconds: float = SECONDS) -> Result:
+def check(number: str, answer: Any = ..., *, seconds: float | None = None) -> Result:
     """Judge an answer by what it does, for several sizes, seeds and epochs.
 
     Whatever the learner's code does, there is an answer: an exception, an endless loop, endless
@@ -82,8 +80,8 @@ def check(number: str, answer: Any = ..., *, seconds: float = SECONDS) -> Result
     answer : object
         What was written: a class, a function or a number. ``...`` and ``NotImplementedError`` mean
         that nobody tried yet.
-    seconds : float
-        How long the answer may take.
+    seconds : float, optional
+        How long the answer may take; by default what the exercise allows, mostly 30.
 
     Returns
     -------
@@ -98,6 +96,7 @@ def check(number: str, answer: Any = ..., *, seconds: float = SECONDS) -> Result
     asked = exercise(number)
     if answer is ... or answer is None:
         return _noted(Result(number, "your turn", asked.task))
+    seconds = asked.seconds if seconds is None else seconds
     _, error = limits.run(lambda: asked.judge(answer), seconds)
     return _noted(_result(asked, error, seconds))
 

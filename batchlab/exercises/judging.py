@@ -30,6 +30,8 @@ class Exercise:
         no hint of its own.
     praise : str
         What is said of a right answer.
+    seconds : float
+        How long an answer may take; a right one takes a few at most, unless it has to train.
     """
 
     number: str
@@ -37,6 +39,7 @@ class Exercise:
     judge: Callable[[Any], None]
     hints: tuple[str, ...]
     praise: str
+    seconds: float = 30.0
 
 
 class Wrong(Exception):
