@@ -951,3 +951,11 @@ def test_steps_without_end_are_refused() -> None:
         with pytest.raises(TypeError, match="whole number, got 2.5"):
             lab.run(5, {2.5: {"batch_size": 8}})
         assert lab.history.steps == 0
+
+
+def test_a_setting_of_a_strategy_must_not_be_named_like_one_of_the_panels() -> None:
+    class Wide(RandomSampler):
+        width = Parameter(0.5, "how wide", low=0, high=1)
+
+    with pytest.raises(ValueError, match="named 'width', which is one of the panel's own"):
+        BatchLab(X, Y, strategies={"wide": Wide})
