@@ -42,6 +42,8 @@ def execute(path: Path) -> None:
         cell.id = f"cell-{number:02}"  # the same at every run, so that a diff shows real changes
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)
+        if "outputs" in cell:  # a panel's own output holds nothing else
+            cell.outputs = [each for each in cell.outputs if each.get("data") != {}]
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},

@@ -17,8 +17,6 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from scipy.spatial import ConvexHull
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from tests.browser.hand_view import HandView
 from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer, find_chromium
 from tests.browser.panel_view import PanelView

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.text import Text
 
 from batchlab import figures
+from batchlab.comparison import Verdict
 from batchlab.history import History
 
 
@@ -140,3 +141,44 @@ def test_names_are_drawn_as_they_are_and_keep_an_svg_sound(name: str) -> None:
         picture.savefig(file, format="svg")
         xml.etree.ElementTree.fromstring(file.getvalue())
         assert any(expected in text for text in drawn(picture))
+
+
+def test_verdicts_are_drawn_with_their_intervals_and_hollow_where_nothing_can_be_told() -> None:
+    clear = Verdict("mine", "random", "accuracy", 0.04, 0.01, 0.0, wins=5, seeds=5)
+    unclear = Verdict("other", "random", "accuracy", 0.01, 0.03, 0.0, wins=3, seeds=5)
+    panels = {"short": {"mine": clear, "other": unclear}, "long": {"mine": unclear}}
+    figure = figures.verdicts(panels, "points", scale=100, alt="Who wins.")
+    short, long = figure.axes
+    for axes, found in zip((short, long), panels.values()):
+        for drawn, verdict in zip(axes.containers, found.values()):
+            (dot, _, (bar,)) = drawn.lines
+            assert dot.get_xdata() == pytest.approx([100 * verdict.gain])
+            ends = bar.get_segments()[0][:, 0]
+            assert ends == pytest.approx([100 * verdict.low, 100 * verdict.high])
+            hollow = dot.get_markerfacecolor() == "white"
+            assert hollow == (verdict.word == "too close to tell")
+    assert [tick.get_text() for tick in short.get_yticklabels()] == ["mine", "other"]
+    assert short.get_xlabel() == "points over random"
+    assert figure.alt == "Who wins."
+    with pytest.raises(TypeError, match="figures.verdicts: panels must be a dict by name"):
+        figures.verdicts({}, "points")
+
+
+def test_images_stand_in_rows_with_captions_of_which_some_stand_out() -> None:
+    pictures = np.arange(2 * 3 * 3, dtype=float).reshape(2, 3, 3)
+    figure = figures.images(
+        {"a": pictures, "b": pictures[:1, :, :, None]},
+        {"a": [4, "$7"]},
+        {"a": np.array([False, True])},
+        alt="Two rows.",
+    )
+    first, second, third, empty = figure.axes
+    np.testing.assert_array_equal(first.images[0].get_array(), pictures[0])
+    np.testing.assert_array_equal(third.images[0].get_array(), pictures[0])
+    assert not empty.images and not empty.axison
+    assert first.images[0].get_clim() == third.images[0].get_clim() == (0, pictures.max())
+    assert [axes.get_title() for axes in (first, second, third)] == ["4", r"\$7", ""]
+    assert first.title.get_color() != second.title.get_color()
+    assert first.get_ylabel() == "a"
+    with pytest.raises(ValueError, match=r"figures.images: rows\['a'\]"):
+        figures.images({"a": np.zeros(4)})

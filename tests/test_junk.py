@@ -410,22 +410,16 @@ def complaint(row: Row, name: str, value: Any) -> str | None:
     return "was taken"
 
 
-# What does not hold yet; a row that does must be taken out of here.
-NOT_YET: set[tuple[str, str]] = set()
 CASES = [(name, argument) for name, row in ROWS.items() for argument in row.good]
 CLOTHED = [
     (name, argument)
     for name, argument in CASES
     if dressed(ROWS[name].good[argument]) and not ROWS[name].trains
 ]
-KNOWN = [
-    pytest.param(*case, marks=pytest.mark.xfail(strict=True) if case in NOT_YET else ())
-    for case in CASES
-]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize(("name", "argument"), KNOWN)
+@pytest.mark.parametrize(("name", "argument"), CASES)
 def test_junk_is_refused_in_our_words_and_changes_nothing(name: str, argument: str) -> None:
     row = ROWS[name]
     fine = row.fine.get(argument, "").split(", ")

@@ -203,7 +203,7 @@ def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
     lab = BatchLab(X, Y, max_steps=5)
     for plays in (1, 2):  # counted from the last Play
         lab.controls["Play"].value = True
-        wait_for(lambda plays=plays: lab.history.steps == plays * 5 and not lab.playing)
+        wait_for(lambda steps=plays * 5: lab.history.steps == steps and not lab.playing)
         wait_for(lambda: threading.active_count() == before)
         assert "nobody did so for 5 steps; Play goes on" in lab.board.status.value
         assert lab.controls["Play"].value is False
@@ -743,7 +743,7 @@ def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPat
     wait_for(lambda: lab.sampler.batch_size == 1)
     lab.stop()
     moves = lab.history.events
-    assert 1 < len(moves) < 12
+    assert 0 < len(moves) < 12  # all 40 in one piece of training on a busy machine
     again = BatchLab(X, Y)
     again.run(lab.history.steps, {event.step: {event.name: event.value} for event in moves})
     assert_same(weights(again), weights(lab))
@@ -951,3 +951,11 @@ def test_steps_without_end_are_refused() -> None:
         with pytest.raises(TypeError, match="whole number, got 2.5"):
             lab.run(5, {2.5: {"batch_size": 8}})
         assert lab.history.steps == 0
+
+
+def test_a_setting_of_a_strategy_must_not_be_named_like_one_of_the_panels() -> None:
+    class Wide(RandomSampler):
+        width = Parameter(0.5, "how wide", low=0, high=1)
+
+    with pytest.raises(ValueError, match="named 'width', which is one of the panel's own"):
+        BatchLab(X, Y, strategies={"wide": Wide})

@@ -19,6 +19,18 @@ from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.drawing.picture import Picture
 from batchlab.style import THEMES, class_colours, colour_of
 
+
+class ArraySampler(RandomSampler):
+    """The same few samples, again and again."""
+
+    def __init__(self, indices: Any) -> None:
+        super().__init__(100, 20)
+        self.indices = indices
+
+    def draw(self, size: int) -> Any:
+        return self.indices[:size]
+
+
 CHANGES = {10: {"strategy": "class-balanced"}, 20: {"learning_rate": 0.001}}
 
 
@@ -194,6 +206,38 @@ def test_before_training_and_after_a_long_run() -> None:
     assert segment[-1, 0] == 5000
 
 
+def test_the_class_charts_axis_ends_at_all_of_it_and_shrinks_again() -> None:
+    labels = np.repeat([0, 1, 2, 3, 4], 20)
+    x = np.random.default_rng(0).normal(size=(100, 2)).astype("float32")
+    alone = ArraySampler(np.flatnonzero(labels == 0))
+    session = Session(x, labels, strategies={"alone": alone, "random": RandomSampler(100, 20)})
+    drawn = Picture([session])
+    before = drawn.axes["M"].get_ylim()[1]
+    session.run(50)
+    drawn.png()
+    assert drawn.axes["M"].get_ylim() == (0, 1)
+    session.run(100, {50: {"strategy": "random"}})
+    drawn.png()
+    assert drawn.axes["M"].get_ylim()[1] == before < 0.5
+
+
+def test_every_strategy_that_was_at_work_is_in_the_key() -> None:
+    data = datasets.moons(n=100)
+    names = ["first", "second", "third", "fourth", "a fifth one with a long name"]
+    strategies = dict.fromkeys(names, RandomSampler)
+    session = session_of(data, strategies=strategies)
+    session.run(25, {5 * n: {"strategy": name} for n, name in enumerate(names) if n})
+    drawn = Picture([session])
+    drawn.png()
+    words = [text.get_text() for text in drawn.axes["R"].get_legend().get_texts()]
+    assert [word[:5] for word in words] == [name[:5] for name in names]
+    for letter in "LRM":  # inside the figure, and the key of the losses beside their title
+        box = drawn.axes[letter].get_legend().get_window_extent()
+        assert box.x0 > 0 and box.x1 < drawn.figure.bbox.width
+    title = drawn.axes["L"]._left_title.get_window_extent()
+    assert drawn.axes["L"].get_legend().get_window_extent().x0 > title.x1
+
+
 def test_picture_follows_the_session() -> None:
     session = session_of(datasets.moons(n=200))
     drawn = Picture([session])
@@ -293,10 +337,11 @@ def test_names_are_shown_sign_by_sign() -> None:
 
 def test_a_model_that_diverges_is_still_drawn() -> None:
     session = session_of(datasets.moons(n=100))
-    session.run(20, {2: {"learning_rate": 1e30}})
-    assert np.isnan(session.history.step_losses[-1])
+    with pytest.raises(FloatingPointError, match="the loss became nan at step 3"):
+        session.run(20, {2: {"learning_rate": 1e30}})
+    assert np.isnan(session.losses_of(session.batch(2))).all()
     assert Picture([session]).png().startswith(b"\x89PNG")
-    assert seen_at(Microscope(session), 19).startswith(b"\x89PNG")
+    assert seen_at(Microscope(session), 2).startswith(b"\x89PNG")
 
 
 def seen_at(glass: Microscope, step: int) -> bytes:

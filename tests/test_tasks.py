@@ -291,19 +291,35 @@ def test_tensorboard(tmp_path: Path) -> None:
         assert name in written
 
 
-def test_arrow_or_hugging_face_rows() -> None:
-    rows = pytest.importorskip("datasets").Dataset.from_dict({"x": PLANE, "y": SIZES})
-    if "load" not in Loader.__init__.__annotations__:
-        pytest.skip("the loader takes arrays only")
+class Rows:
+    """Rows as Hugging Face's ``datasets`` gives them: a dict for each, many at once."""
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {"x": PLANE[row].tolist(), "y": float(SIZES[row])}
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, Any]]:
+        return [self[row] for row in rows]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_arrow_or_hugging_face_rows(real: bool) -> None:
+    rows: Any = Rows()
+    if real:
+        rows = pytest.importorskip("datasets").Dataset.from_dict({"x": PLANE, "y": SIZES})
+    model, same = regression(), regression()
 
     # begin
     def load(batch: Any, rng: Any) -> Any:
         return np.asarray([row["x"] for row in batch], np.float32)
 
     loader = Loader(rows, SIZES, sampler=RandomSampler(N, 32), load=load)
-    history = train(regression(), loader, verbose=0)
+    train(model, loader, 2, verbose=0)
     # end
-    assert history.coverage == 1
+    train(same, Loader(PLANE, SIZES, sampler=RandomSampler(N, 32)), 2, verbose=0)
+    assert_same_weights(model, same)
 
 
 LINES = {

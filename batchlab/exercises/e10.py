@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def _mended(answer: Any) -> None:
             require_sizes(batches, n, batch_size, f"epoch {epoch}")
             epochs.append(joined)
         require_shuffled(epochs)
-        require_seeded(lambda seed: _Numbers(answer(x, y, batch_size, seed=seed)), n)
+        again = partial(answer, x, y, batch_size)
+        require_seeded(lambda seed, again=again: _Numbers(again(seed=seed)), n)
 
 
 _WORDS = ("adopt", "drop", "too close to tell")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchlab import check_sampler
+from batchlab.checks import check_sampler
 
 Epoch = list[NDArray[np.int64]]
 

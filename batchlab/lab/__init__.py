@@ -6,8 +6,9 @@ its past, ``evaluation`` asks its model, and ``recipe`` writes a run as Python. 
 notebook.
 
 ``panel`` is what a notebook shows: ``runs`` are its one or two sessions, ``board`` its widgets (made
-of ``parts``), ``views`` its pictures (drawn in ``drawing``), and ``worker`` the thread that trains
-and reads what the board writes. ``kernel`` knows which cell a panel belongs to.
+of ``parts``), ``page`` what the page knows of it, ``views`` its pictures (drawn in
+``drawing``), and ``worker`` the thread that trains and reads what the board writes. ``kernel`` knows
+which cell a panel belongs to.
 """
 
 from typing import TYPE_CHECKING

@@ -140,6 +140,11 @@ class Board:
             self._declared |= session.settable(strategy)
         for name in HAND:  # these are pointed at
             self._declared.pop(name, None)
+        for name in look.keys() & self._declared.keys():
+            raise ValueError(
+                f"BatchLab: strategies have a setting named {name!r}, which is one of the panel's own. "
+                "Give it another name."
+            )
         self._declared["speed"] = SETTINGS["speed"]
         self.live = self._declared.keys() - set(DATA_SETTINGS)
         values = {**session.settings, **look}

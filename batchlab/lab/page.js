@@ -1,6 +1,6 @@
 // What only the page knows of a panel, and the manners that ipywidgets leaves out. See page.py.
 
-const NARROW = 840; // CSS pixels
+const NARROW = 780; // CSS pixels
 const visible = new WeakMap(); // by model: the panels in sight, for a panel may be shown twice
 
 // The controls of a panel: keys pressed there are not the notebook's, and each has a name and a value
@@ -13,6 +13,7 @@ function dress(root) {
   for (const each of all("select, button, input, textarea, .noUi-handle, [contenteditable]")) {
     set(each, "data-lm-suppress-shortcuts", "true");
   }
+  for (const image of all("img")) set(image, "alt", image.alt || "picture of the run");
   for (const icon of all("button i")) set(icon, "aria-hidden", "true");
   for (const slider of all(".widget-slider")) {
     const handle = slider.querySelector(".noUi-handle");

@@ -12,12 +12,11 @@ import traitlets
 # still picture and the note while the panel after them lives, and the error once it is dead. It is
 # plain CSS, for in a notebook reopened tomorrow no script of ours runs.
 _OUTPUT = ".jp-OutputArea-child"
-_LIVE = f"{_OUTPUT}:has(.batchlab-panel)"
-_DEAD = f"{_OUTPUT}:has(.jp-OutputArea-output.jupyter-widgets:not(:has(*)))"
+_NOTE = f"{_OUTPUT}:has(.batchlab-note)"
 NOTE = f"""<style>
-{_OUTPUT}:has(.batchlab-note):has(+ {_OUTPUT} + {_LIVE}),
-{_OUTPUT}:has(.batchlab-note) + {_OUTPUT}:has(+ {_LIVE}),
-{_OUTPUT}:has(.batchlab-note) + {_OUTPUT} + {_DEAD} {{ display: none; }}
+{_NOTE}:has(+ {_OUTPUT} + {_OUTPUT} .batchlab-panel),
+{_NOTE} + {_OUTPUT}:has(+ {_OUTPUT} .batchlab-panel),
+{_NOTE} + {_OUTPUT} + {_OUTPUT}:has(.jupyter-widgets):not(:has(.jupyter-widgets *)) {{ display: none; }}
 </style>
 <div class="batchlab-note">A picture of the panel as it was saved. Run this cell for the live panel; if the
 notebook is not trusted, trust it first.</div>"""

@@ -30,9 +30,9 @@ def control_for(parameter: Parameter, value: Any, title: str = "") -> widgets.Wi
     title = title or parameter.name.replace("_", " ")
     common = {
         "value": value,
-        "description": ", ".join(filter(None, (title, parameter.unit))),
-        "tooltip": parameter.help,
-        "style": {"description_width": "92px"},
+        "description": title,
+        "tooltip": ", in ".join(filter(None, (parameter.help, parameter.unit))),
+        "style": {"description_width": "96px"},
         "layout": widgets.Layout(width="auto"),
     }
     if parameter.choices is not None:
@@ -104,10 +104,12 @@ def row(*parts: widgets.Widget) -> widgets.HBox:
 
 def grid(*parts: widgets.Widget) -> widgets.GridBox:
     """As many columns as there is room for, all of one width."""
-    columns = "repeat(auto-fill, minmax(250px, 1fr))"
-    return widgets.GridBox(
+    columns = "repeat(auto-fill, minmax(236px, 1fr))"
+    box = widgets.GridBox(
         parts, layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 8px")
     )
+    box.add_class("batchlab-settings")
+    return box
 
 
 def set_visible(widget: widgets.Widget, visible: bool) -> None:

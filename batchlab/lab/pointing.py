@@ -125,15 +125,8 @@ class Pointing:
 
     def card(self, session: Session, sample: int, full: bool = False) -> dict[str, Any]:
         """What is known of a sample, in words; `full` adds its losses over the run."""
-        history, classes = session.history, session.classes
-        visits, chances = int(history.visits[sample]), chances_of(session)
-        rows, given = [], session.given.labels[session.kept[sample]]
-        if session.has_classes:
-            rows.append(("class", classes[session.labels[sample]]))
-        if given != session.labels[sample]:
-            rows.append(("true class", classes[given]))
-        if session.shade is not None:
-            rows.append(("target", f"{session.shade[sample]:.4g}"))
+        visits, chances = int(session.history.visits[sample]), chances_of(session)
+        rows = _answers(session, sample)
         rows.append(("loss now", f"{session.losses_of([sample])[0]:.3g}"))
         rows.append(("drawn", "never" if not visits else f"{visits} time{'s' * (visits > 1)}"))
         times = "not known" if chances is None else f"×{chances[sample] * len(session.x):.2g} of chance"
@@ -208,6 +201,18 @@ def _checked(scores: Mapping[str, Any] | None, n: int) -> dict[str, NDArray[np.f
             raise ValueError(f"BatchLab: scores need names of their own, other than {BY}; got {name!r}.")
         checked[name] = check_finite(values, "BatchLab", f"scores[{name!r}]", length=n).astype(float)
     return checked
+
+
+def _answers(session: Session, sample: int) -> list[tuple[str, str]]:
+    """The class of a sample, and the true one where it is wrong; its labels, or its target."""
+    if session.has_classes:
+        given, now = session.given.labels[session.kept[sample]], session.labels[sample]
+        true = [("true class", session.classes[given])] if given != now else []
+        return [("class", session.classes[now]), *true]
+    if session.classes:
+        names = [name for name, has in zip(session.classes, session.targets[sample]) if has]
+        return [("labels", ", ".join(names) or "none")]
+    return [] if session.shade is None else [("target", f"{session.shade[sample]:.4g}")]
 
 
 def _curve(session: Session, sample: int) -> dict[str, Any]:

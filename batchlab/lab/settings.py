@@ -84,7 +84,7 @@ SETTINGS = {
         ),
         Setting(
             100.0,
-            "steps per second to aim at",
+            "how fast to train",
             low=0.1,
             slider=(1, 1000),
             log=True,

@@ -28,6 +28,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.browser.hand_view import HandView
 from tests.browser.lab_page import CHROMIUM_FLAGS, LabPage, LabServer, find_chromium
 from tests.browser.panel_view import PanelView
 
@@ -47,6 +48,13 @@ def measured_apply(session, name, value, apply=Session.apply):
     heard.append((time.time(), value))
 
 Session.apply = measured_apply
+trained = []  # when steps were done
+
+def measured_advance(session, steps, advance=Session.advance):
+    advance(session, steps)
+    trained.append(time.time())
+
+Session.advance = measured_advance
 
 def watch(lab):
     pictures = lambda change: drawn.append((time.time(), lab.sampler.balance))
@@ -80,7 +88,11 @@ def compared(seconds, rounds):
 """
 PANEL = "lab = BatchLab(x, y, strategies=strategies, max_steps=10**9)\nlab"
 WATCH = "watch(lab)\nsession = Session(x, y, strategies=strategies)\nlab.run(20), session.run(20)"
-CELLS = (IMPORTS, PANEL, WATCH)
+MANY = (
+    "many = datasets.moons(n=6667, share=0.2)\n"
+    "lab = BatchLab(many.x_train[:5000], many.y_train[:5000], max_steps=10**9)\nlab"
+)
+CELLS = (IMPORTS, PANEL, WATCH, MANY)
 
 # Every key press and every picture that is on the screen, in seconds since 1970.
 RECORD = """canvas => {
@@ -89,6 +101,15 @@ RECORD = """canvas => {
     window.shown = [];
     document.addEventListener('keydown', () => window.pressed.push(now()), true);
     canvas.addEventListener('load', () => window.shown.push(now()));
+}"""
+# Frames of the page, while a mouse moves or not.
+FRAMES = """() => {
+    window.frames_ = [];
+    const frame = () => { window.frames_.push(performance.now()); requestAnimationFrame(frame); };
+    requestAnimationFrame(frame);
+    document.addEventListener('click', () => {
+        window.clicked = (performance.timeOrigin + performance.now()) / 1000;
+    }, true);
 }"""
 FIRST = """() => {
     const began = performance.now();
@@ -154,6 +175,36 @@ def pictures_per_second(page: LabPage, seconds: float) -> float:
     return (after[0] - before[0]) / (after[1] - before[1]) * 1000
 
 
+def frames_a_second(page: LabPage, box: dict[str, float], seconds: float, moving: bool) -> float:
+    """How often the page was drawn, while a mouse wanders over the stage or lies still."""
+    rng = random.Random(0)
+    page.page.evaluate("window.frames_.length = 0")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if moving:
+            across, up = rng.uniform(0.06, 0.32), rng.uniform(0.1, 0.8)
+            page.page.mouse.move(box["x"] + across * box["width"], box["y"] + up * box["height"], steps=20)
+        else:
+            page.page.wait_for_timeout(100)
+    times = page.page.evaluate("window.frames_")
+    return 1000 * (len(times) - 1) / (times[-1] - times[0])
+
+
+def picks(page: LabPage, panel: PanelView, count: int) -> list[float]:
+    """Milliseconds from the click on "into the next batch" until that batch was trained on."""
+    hand = HandView(page, panel)
+    found = []
+    for first in range(count):
+        hand.type_samples(f"{first}-{first + 9}")
+        page.in_kernel("(heard.clear(), trained.clear())")
+        hand.press("into the next batch")
+        page.wait_in_kernel("heard and trained and trained[-1] > heard[0][0]")
+        taken, steps = value(page, "(heard[0][0], trained)")
+        done = next(at for at in steps if at > taken)
+        found.append(1000 * (done - page.page.evaluate("window.clicked")))
+    return found
+
+
 def memory(page: LabPage, minutes: float) -> tuple[float, float, float, float]:
     """MB of the kernel at first and at last, MB a minute in the second half, MB of the page's heap."""
     kernel = psutil.Process(value(page, "__import__('os').getpid()"))
@@ -208,6 +259,22 @@ def measure(page: LabPage, moves: int, seconds: float, minutes: float) -> None:
     alone, together, pictures = (statistics.median(each) for each in zip(*rounds))
     found = f"{kept:.0%} ({together:.0f} of {alone:.0f} steps/s, {pictures:.1f} pictures a second)"
     line("full speed with the panel / without it", "≥ 85 %", found)
+    page.run_cells(3)
+    panel = PanelView(page.cell(MANY))
+    panel.wait()
+    panel.canvas.scroll_into_view_if_needed()
+    page.page.evaluate(FRAMES)
+    page.in_kernel("lab.play()")
+    page.wait_in_kernel("lab.history.steps > 20")
+    box = panel.canvas.bounding_box()
+    still, moving = (frames_a_second(page, box, seconds, each) for each in (False, True))
+    found = f"{moving:.0f} frames a second ({moving / still:.0%} of those without a mouse)"
+    line("hover over 5 000 points while it trains", "60", found)
+    found = picks(page, panel, moves // 2)
+    middle, worst = statistics.median(found), np.quantile(found, 0.9)
+    found = f"{middle:.0f} ms (90 % within {worst:.0f}, n = {len(found)})"
+    line("pick → trained on, median", "50 ms", found)
+    page.in_kernel("lab.pause()")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/samplers.py                 # n = 10⁴, 10⁶, 10⁷
     python tests/benchmarks/samplers.py 1e5 1e8         # other sizes
+    python tests/benchmarks/samplers.py growth          # every strategy, n = 10³ … 10⁷
 
 PyTorch and cpprb or TorchRL are compared where they are installed: ``pip install torch cpprb``.
 Each case runs in a process of its own, so that its memory peak is its own. The ratio is the peer's
@@ -10,6 +11,7 @@ time over ours: above 1, ours is faster.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import multiprocessing
 import resource
@@ -20,7 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from batchlab.samplers import PrioritizedSampler, RandomSampler, WeightedSampler
+from batchlab.samplers import (
+    ClassBalancedSampler,
+    CurriculumSampler,
+    MixtureSampler,
+    MPerClassSampler,
+    PrioritizedSampler,
+    RandomSampler,
+    RankSampler,
+    StratifiedSampler,
+    WeightedSampler,
+)
 
 BATCH = 128
 HAVE = {name for name in ("torch", "cpprb", "torchrl") if importlib.util.find_spec(name)}
@@ -122,9 +134,11 @@ def ours_prioritized(n: int) -> Callable[[], Any]:
     sampler, losses = PrioritizedSampler(n, BATCH), losses_for(n)
     exhaust(sampler)  # the first epoch is not prioritized
     sampler.update(np.arange(n), losses)
+    batches = iter(forever(sampler))  # one for all runs: to leave an epoch is dear, and no peer does
 
     def run() -> None:
-        for _, batch in zip(range(STEPS), forever(sampler)):
+        for _ in range(STEPS):
+            batch = next(batches)
             sampler.update(batch, losses[batch])
 
     run()
@@ -170,6 +184,68 @@ def torchrl_prioritized(n: int) -> Callable[[], Any]:
     return run
 
 
+# -- what a batch costs as n grows -----------------------------------------------------------------
+
+
+def mixture(n: int) -> MixtureSampler:
+    sources = {name: RandomSampler(n // 3, 1) for name in "abc"}
+    return MixtureSampler(sources, dict(zip("abc", (0.5, 0.3, 0.2))), BATCH)
+
+
+STRATEGIES: dict[str, Callable[[int], Any]] = {
+    "random": lambda n: RandomSampler(n, BATCH),
+    "weighted": lambda n: WeightedSampler(weights_of(n), BATCH),
+    "weighted, without replacement": lambda n: WeightedSampler(
+        weights_of(n), BATCH, replacement=False
+    ),
+    "class-balanced": lambda n: ClassBalancedSampler(np.arange(n) % 8, BATCH),
+    "stratified": lambda n: StratifiedSampler(np.arange(n) % 8, BATCH),
+    "m per class": lambda n: MPerClassSampler(np.arange(n) % 8, 16, BATCH),
+    "curriculum": lambda n: CurriculumSampler(weights_of(n), BATCH, pacing_epochs=100),
+    "mixture of three": mixture,
+    "prioritized": lambda n: PrioritizedSampler(n, BATCH),
+    "rank": lambda n: RankSampler(n, BATCH),
+    "self-paced": lambda n: CurriculumSampler(weights_of(n), BATCH, self_paced=True),
+}
+
+
+def steady(name: str, n: int) -> Callable[[], Any]:
+    """Batches as a loop sees them, with feedback every 16 of them where the strategy listens."""
+    sampler, losses = STRATEGIES[name](n), losses_for(n)
+    if sampler.listens:
+        sampler.update(np.arange(n), losses)
+    batches, steps = iter(forever(sampler)), 16 * (STEPS // 16)
+
+    def run() -> None:
+        for _ in range(steps // 16):
+            drawn = np.concatenate([next(batches) for _ in range(16)])
+            if sampler.listens:
+                sampler.update(drawn, losses[drawn])
+
+    run()
+    return run
+
+
+def growth(sizes: list[int]) -> None:
+    """Microseconds a batch and MB, and the time as a multiple of random's."""
+    print(f"µs a batch of {BATCH} (times random; MB of the process's peak, with the weights or labels)")
+    print("| |", *(f"n = {n:.0e} |" for n in sizes))
+    print("|---|", "---:|" * len(sizes))
+    base: dict[int, float] = {}
+    for name in STRATEGIES:
+        cells = []
+        for n in sizes:
+            result = measure(functools.partial(steady, name), n, whole=True)
+            if isinstance(result, str):
+                cells.append(result)
+                continue
+            seconds, memory = result
+            base.setdefault(n, seconds)
+            each = seconds / (16 * (STEPS // 16)) * 1e6
+            cells.append(f"{each:,.1f} ({seconds / base[n]:.1f}; {memory:.0f})")
+        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+
+
 def ours_huge(n: int) -> Callable[[], Any]:
     return lambda: next(iter(RandomSampler(n, BATCH)))
 
@@ -198,10 +274,15 @@ TABLE: list[tuple[str, Case, dict[str, Case], int]] = [
 ]
 
 
-def measure(case: Case, n: int) -> tuple[float, float] | str:
-    """Seconds (the best of up to three) and the peak in MB, or why there are none."""
+def measure(case: Case, n: int, whole: bool = False) -> tuple[float, float] | str:
+    """Seconds (the best of up to three) and the peak in MB, or why there are none.
+
+    The peak is that of the runs; with `whole`, of what was prepared for them as well.
+    """
     receive, send = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_measure, args=(case, n, send))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_measure, args=(case, n, whole, send)
+    )
     process.start()
     send.close()
     try:
@@ -212,10 +293,11 @@ def measure(case: Case, n: int) -> tuple[float, float] | str:
     return result
 
 
-def _measure(case: Case, n: int, send: Any) -> None:
+def _measure(case: Case, n: int, whole: bool, send: Any) -> None:
     try:
+        empty = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         run = case(n)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = empty if whole else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         best, spent = float("inf"), 0.0
         while spent < 3 and best > spent / 3:
             start = time.perf_counter()
@@ -255,4 +337,7 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(float(size)) for size in sys.argv[1:]] or [10**4, 10**6, 10**7])
+    if sys.argv[1:2] == ["growth"]:
+        growth([int(float(size)) for size in sys.argv[2:]] or [10**k for k in range(3, 8)])
+    else:
+        main([int(float(size)) for size in sys.argv[1:]] or [10**4, 10**6, 10**7])

@@ -29,6 +29,7 @@ CELLS = (
     "_ = lab.run(20)\nlab.show()",
 )
 SETUP, LAB, OTHER, RUN = range(4)
+OUTPUT = ".jp-OutputArea-output:has(.batchlab-panel)"
 TRAINING = "[each for each in __import__('threading').enumerate() if each.name == 'BatchLab']"
 
 
@@ -44,7 +45,7 @@ def notebook(chromium: Browser, lab_server: LabServer, screenshots: Path) -> Ite
 
 def view(notebook: LabPage, cell: int) -> PanelView:
     """The panel below a cell."""
-    return PanelView(notebook.cell(CELLS[cell]).locator(".jp-OutputArea-output"))
+    return PanelView(notebook.cell(CELLS[cell]).locator(OUTPUT))
 
 
 @pytest.fixture
@@ -75,9 +76,97 @@ def test_play_pause_and_steps(notebook: LabPage, panel: PanelView) -> None:
     panel.press("10 steps")
     notebook.wait_in_kernel(f"lab.history.steps == {steps + 11}")
     panel.wait_for_text(f"step {steps + 11}")
-    panel.press("Stop")
-    panel.wait_for_text("stopped")
-    expect(panel.root.get_by_role("button").filter(has_text="Play")).to_be_disabled()
+
+
+def test_a_stopped_panel_lives_again_when_it_is_shown_again(
+    notebook: LabPage, panel: PanelView
+) -> None:
+    notebook.in_kernel("lab.stop()")
+    panel.wait_for_text("show the panel again to go on")
+    expect(panel.root.get_by_role("button", name="Play", exact=True)).to_be_disabled()
+    notebook.run_cells(RUN)  # 20 steps, and the panel
+    again = view(notebook, RUN)
+    again.wait()
+    again.press("Step")
+    notebook.wait_in_kernel("lab.history.steps == 21")
+
+
+def test_keys_on_a_control_are_not_the_notebooks(notebook: LabPage, panel: PanelView) -> None:
+    kinds = "window.jupyterapp.shell.currentWidget.content.widgets.map(cell => cell.model.type)"
+    before = panel.page.evaluate(kinds)
+    for control in (
+        panel.control("strategy").locator("select"),
+        panel.root.get_by_role("button", name="Step", exact=True),
+        panel.handle("balance"),
+        panel.root.get_by_label("compare with B"),
+    ):
+        control.focus()
+        for key in ("r", "b", "y"):
+            panel.page.keyboard.press(key)
+    assert panel.page.evaluate(kinds) == before
+
+
+def test_accessibility(notebook: LabPage, panel: PanelView) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    for drawer in ("Details", "Batch microscope", "Recipe, files, look"):
+        panel.press(drawer)
+    panel.page.wait_for_timeout(300)
+    found = axe.Axe().run(panel.page, context=".batchlab-panel").response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    handle = panel.root.get_by_role("slider", name="learning rate", exact=True)
+    expect(handle).to_have_attribute("aria-valuetext", "0.01")
+    said = panel.root.get_by_role("status")
+    expect(said).to_have_text("paused")
+    panel.root.get_by_role("button", name="Play", exact=True).click()
+    expect(said).to_have_text("training")
+    panel.root.get_by_role("button", name="Pause", exact=True).click()
+    expect(said).to_have_text("paused")
+
+
+def test_a_run_thrown_away_comes_back(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("10 steps")
+    notebook.wait_in_kernel("lab.history.steps == 10")
+    panel.drag("label noise", 0.3, 0.6, moves=10)
+    notebook.wait_in_kernel("lab.history.steps == 0 and lab.a.data_settings['label_noise'] > 0")
+    panel.press("Undo")
+    notebook.wait_in_kernel("lab.history.steps == 10")
+    expect(panel.control("label noise").locator(".widget-readout")).to_have_text("0")
+
+
+WINDOWS = ((1440, 765, "wide", 4), (1280, 680, "wide", 3), (800, 900, "narrow", 2))
+
+
+def test_all_is_in_sight_in_a_laptops_window(notebook: LabPage, panel: PanelView) -> None:
+    page, size = panel.page, panel.page.viewport_size
+    inside = panel.root.locator(".batchlab-panel")
+    for width, height, layout, columns in WINDOWS:
+        page.set_viewport_size({"width": width, "height": height})
+        if layout == "narrow":
+            notebook.toggle_sidebar()
+        notebook.wait_in_kernel(f"lab.views.width == {layout!r}")
+        inside.evaluate("panel => panel.scrollIntoView({ block: 'start' })")
+        grid = inside.locator(".batchlab-settings")
+        tracks = grid.evaluate("grid => getComputedStyle(grid).gridTemplateColumns.split(' ').length")
+        assert tracks == columns
+        assert inside.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+        if layout == "wide":
+            below = page.locator(".jp-NotebookPanel-notebook").bounding_box()
+            picture = panel.canvas.bounding_box()
+            assert picture["y"] + picture["height"] <= below["y"] + below["height"] + 1
+    notebook.toggle_sidebar()
+    page.set_viewport_size(size)
+
+
+def test_full_screen_and_out_of_sight(notebook: LabPage, panel: PanelView) -> None:
+    panel.press("Full screen")
+    panel.page.wait_for_function("document.fullscreenElement?.matches('.batchlab-panel')")
+    panel.press("Full screen")
+    panel.page.wait_for_function("!document.fullscreenElement")
+    inside = panel.root.locator(".batchlab-panel")
+    inside.evaluate("panel => { panel.style.marginTop = '5000px'; }")
+    notebook.wait_in_kernel("not lab.views.seen")
+    inside.evaluate("panel => { panel.style.marginTop = ''; }")
+    notebook.wait_in_kernel("lab.views.seen")
 
 
 def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView) -> None:
@@ -245,7 +334,7 @@ def test_the_canvas_shows_what_matplotlib_draws(
     with opened(notebook.page.context.browser, notebook.server, screenshots) as page:
         page.open("stage.ipynb")
         page.run_all()
-        panel = PanelView(page.cell(CELLS[SETUP]).locator(".jp-OutputArea-output"))
+        panel = PanelView(page.cell(CELLS[SETUP]).locator(OUTPUT))
         panel.wait()
         page.in_kernel(f"lab.export_picture('{stage}.png')")
         drawn = Image.open(notebook.server.folder / f"{stage}.png").convert("RGB")
@@ -344,11 +433,20 @@ def test_restarting_one_kernel_leaves_nothing_of_it_and_another_notebook_alone(
         notebook.wait_in_kernel("lab.playing and lab.sampler.balance == 0.15")
         second.wait_in_kernel("lab.playing and lab.sampler.balance == 1")
 
+        notebook.run_cells(RUN)
+        notebook.save()
         notebook.restart_kernel()
         assert notebook.in_kernel(TRAINING) == "[]"
         steps = second.in_kernel("lab.history.steps")
         second.wait_in_kernel(f"lab.playing and lab.history.steps > {steps} + 5")
         second.in_kernel("lab.stop()")
+    # As the next day: the notebook is trusted, the widgets are gone, the picture is there.
+    notebook.open(NOTEBOOK)
+    cell = notebook.cell(CELLS[RUN])
+    expect(cell.get_by_role("img")).to_be_visible()
+    expect(cell).to_contain_text("Run this cell for the live panel")
+    expect(cell.get_by_text("model not found")).to_be_hidden()
+    notebook.screenshot("next-day")
     notebook.run_cells(SETUP, LAB)
     panel.press("Play")
     notebook.wait_in_kernel("lab.history.steps > 5")

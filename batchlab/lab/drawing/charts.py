@@ -18,6 +18,7 @@ from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
+DRAGGED = 50  # steps within which the next value of a setting belongs to the same drag
 SMOOTHED = 20  # steps whose mean the loss curve shows
 MOST_PLACES = 400  # points of a curve: there are not many more pixels
 MOST_NAMES = 12  # classes that are named under the class mix
@@ -89,7 +90,7 @@ class Curves(Chart):
 
     def update(self) -> bool:
         for session, (ticks, (low, high)) in zip(self.sessions, self._changes):
-            steps = sorted({event.step for event in session.history.events})
+            steps = _changes(session.history.events)
             ticks.set_segments([[(step, low), (step, high)] for step in steps])
         last = max(session.history.steps for session in self.sessions)
         return fit(self.axes.set_xlim, self.axes.get_xlim(), max(last, 10))
@@ -99,18 +100,18 @@ class Losses(Curves):
     """Mean loss of the batches, and of the validation data where there are some."""
 
     def build(self) -> None:
-        tidy(self.axes, "Loss", "step", "loss", self.theme)
+        tidy(self.axes, "Loss", "step · ticks are changes", "loss", self.theme)
         alone = len(self.sessions) == 1
         self._raw = [self.line(0, alpha=0.3, linewidths=0.6)] if alone else []
         self._train = [self.line(n, linewidths=1.2) for n in range(len(self.sessions))]
         self._validation = [self.line(n, linewidths=2.4) for n in range(len(self.sessions))]
         self.mark_changes()
         ink = {"color": self.theme.ink}
-        handles = [Line2D([], [], **ink, linewidth=1.2, label=f"batches, mean of {SMOOTHED}")]
+        handles = [Line2D([], [], **ink, linewidth=1.2, label=f"mean of {SMOOTHED}")]
         if any(session.validated for session in self.sessions):
             handles.append(Line2D([], [], **ink, linewidth=2.4, label="validation"))
-        handles.append(Line2D([], [], **ink, linestyle="", marker="|", label="change"))
-        self.key(handles=handles, handlelength=1.5, bbox_to_anchor=(1, 0.94))
+        # Beside the title, where no curve can come.
+        self.key("lower right", handles=handles, ncols=3, handlelength=1.1, bbox_to_anchor=(1.05, 0.98))
 
     def update(self) -> bool:
         tops = []
@@ -147,7 +148,7 @@ class Scores(Curves):
         if len(self.sessions) == 1:  # all that were at work, in that order
             (session,) = self.sessions
             names = dict.fromkeys(session.strategy_at(step) for step in _starts(session))
-            keys = [(name, literal(name), LINES[0]) for name in names][-4:]
+            keys = [(name, literal(_cut(name)), LINES[0]) for name in names]
         else:
             strategies = [session.strategy for session in self.sessions]
             keys = list(zip(strategies, names_of(self.sessions), LINES))
@@ -156,7 +157,8 @@ class Scores(Curves):
             for strategy, name, line in keys
         ]
         # Above the ticks of the changes.
-        self.key("lower right", handles=handles, bbox_to_anchor=(1, 0.07), handlelength=2.2)
+        place = {"bbox_to_anchor": (1, 0.07), "ncols": 1 + (len(handles) > 3)}
+        self.key("lower right", handles=handles, handlelength=1.6, **place)
 
     def update(self) -> bool:
         for lines, session in zip(self._lines, self.sessions):
@@ -186,7 +188,7 @@ class Mix(Chart):
         places, width = np.arange(count), 0.84 / (1 + len(self.sessions))
         share = first.class_mix()
         left = places - 0.42 + width / 2
-        axes.bar(left, share, width, color=self.theme.data, label="data")
+        self._data = axes.bar(left, share, width, color=self.theme.data, label="data")
         rims = {"linewidth": 1} if count < 6 else {"linewidth": 0, "hatch": ""}  # narrow bars
         self._bars = [
             axes.bar(left + (1 + n) * width, 0 * share, width, **{"hatch": hatch, **rims})
@@ -198,7 +200,7 @@ class Mix(Chart):
         axes.set_xticks(places[::every], names)
         if 8 * len("".join(names)) > axes.get_window_extent().width:
             axes.tick_params(axis="x", rotation=30)
-        axes.set_ylim(0, min(1.0, 1.3 * max(share.max(), 1 / count)))
+        axes.set_ylim(0, min(1.0, _round_up(1.3 * max(share.max(), 1 / count))))
         axes.yaxis.set_major_formatter(percent)
 
     def paint(self) -> None:
@@ -207,7 +209,7 @@ class Mix(Chart):
             for bar in bars:
                 bar.set(facecolor=colour_of(session.strategy), edgecolor=self.theme.background)
         # Beside the title, where no bar can come, and a little further.
-        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.55)}
+        place = {"bbox_to_anchor": (1, 0.97), "bbox_transform": moved(self.axes, right=0.5)}
         self.key("lower right", ncols=3, handlelength=0.8, **place)
 
     def update(self) -> bool:
@@ -218,7 +220,8 @@ class Mix(Chart):
             tops.append(mix.max())
             for bar, share in zip(bars, mix):
                 bar.set_height(share)
-        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops), shrink=False)
+        tops.append(max(bar.get_height() for bar in self._data))
+        return fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops), most=1.0)
 
 
 class Histogram(Chart):
@@ -245,7 +248,7 @@ class Visits(Histogram):
         tidy(self.axes, "Visits", "times chosen", "samples", self.theme)
         self.outlines(np.array([-0.5, 0.5]))
         place = {"transform": self.axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
-        self._unseen = self.axes.text(1.0, 1.02, "", color=self.theme.ink, **place)
+        self._unseen = self.axes.text(1.06, 1.02, "", color=self.theme.ink, **place)
         self.moving.append(self._unseen)
 
     def update(self) -> bool:
@@ -310,9 +313,23 @@ def _draw(
     lines.set_color([colour_of(session.strategy_at(start)) for start in starts])
 
 
+def _cut(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:16]} …"
+
+
 def _starts(session: Session) -> list[int]:
     """The steps from which on another strategy was at work."""
     return sorted({0, *(e.step for e in session.history.events if e.name == "strategy")})
+
+
+def _changes(events: Sequence[Any]) -> list[int]:
+    """The steps at which something was changed; a setting that is being dragged counts once."""
+    pairs = zip([None, *events], events)
+    return [
+        event.step
+        for before, event in pairs
+        if before is None or event.name != before.name or event.step - before.step > DRAGGED
+    ]
 
 
 def fit(
@@ -320,12 +337,16 @@ def fit(
     present: tuple[float, float],
     needed: float,
     low: float = 0.0,
-    shrink: bool = True,
+    most: float = np.inf,
 ) -> bool:
-    """Give an axis a round upper limit, when it is too small or more than thrice too large."""
-    if present[1] >= needed and not (shrink and present[1] > 3 * _round_up(1.05 * needed)):
+    """Give an axis a round upper limit, when it is too small or more than thrice too large.
+
+    Nothing it shows is more than `most`.
+    """
+    limit = min(_round_up(1.05 * needed), most)
+    if needed <= present[1] <= 3 * limit or present[1] == limit:
         return False
-    set_limits(low, _round_up(1.05 * needed))
+    set_limits(low, limit)
     return True
 
 

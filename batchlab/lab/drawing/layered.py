@@ -31,6 +31,7 @@ Margins = tuple[float, float, float, float]  # inches on the left, below, on the
 CHART = (0.66, 0.42, 0.2, 0.27)  # of axes with labels, and ticks like 12.5%
 
 THEME = Parameter("light", "colours of the page", choices=tuple(THEMES), name="theme")
+WIDTH = Parameter("wide", "page of 1280 or 800 pixels", choices=("wide", "narrow"), name="width")
 # matplotlib's fonts are not made for two threads that draw at once, as two panels would.
 DRAWING = threading.Lock()
 

@@ -12,10 +12,10 @@ from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
 from batchlab.lab.drawing.charts import LOSS_EDGES
-from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
+from batchlab.lab.drawing.layered import WIDTH, LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import largest_first, make_stage, margins_of
 from batchlab.lab.session import Session
-from batchlab.lab.settings import DATA_SETTINGS, HAND, SETTINGS
+from batchlab.lab.settings import DATA_SETTINGS, HAND
 from batchlab.style import class_colours, literal, tidy
 
 MOST_ROWS = 24  # samples in the table
@@ -49,7 +49,7 @@ class Microscope(LayeredFigure):
 
     def __init__(self, session: Session, theme: str = "light", width: str = "wide") -> None:
         self.session, self.step = session, 0
-        width = SETTINGS["width"].check(width, "Microscope")
+        width = WIDTH.check(width, "Microscope")
         names = session.classes if session.has_classes else ("",)
         longest = max(len(name[:10]) for name in names) + len(f"9× #{len(session.x)}")
         below = 0.6  # two lines of text

@@ -8,7 +8,7 @@ import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
 from batchlab.lab.drawing.colouring import Colouring
-from batchlab.lab.drawing.layered import LayeredFigure, Split, Targets
+from batchlab.lab.drawing.layered import WIDTH, LayeredFigure, Split, Targets
 from batchlab.lab.drawing.stage import make_stage, margins_of
 from batchlab.lab.session import Session
 
@@ -17,7 +17,7 @@ CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
 # losses are, by the width of the page and the number of sessions.
 BELOW, CURVES = ((1, 1, 1), ("M", "V", "D")), ((1, 1), ("L", "R"))
 SPLITS: dict[tuple[str, int], Split] = {
-    ("wide", 1): ((1, 1.95), ("A", ((1, 1), (CURVES, BELOW)))),
+    ("wide", 1): ((1.2, 1.85), ("A", ((1, 1), (CURVES, BELOW)))),
     ("wide", 2): ((1,), (((2.1, 1), (((1, 1, 0.8), ("A", "B", CURVES)), BELOW)),)),
     ("narrow", 1): ((1,), (((2, 1), (((1, 0.9), ("A", CURVES)), BELOW)),)),
     ("narrow", 2): ((1,), (((1.8, 1.1, 1), (((1, 1), ("A", "B")), CURVES, BELOW)),)),
@@ -58,9 +58,9 @@ class Picture(LayeredFigure):
         colouring: Colouring | None = None,
     ) -> None:
         self.sessions = list(sessions)
-        layout = (width, len(self.sessions))
+        layout = (WIDTH.check(width, "Picture"), len(self.sessions))
         if layout not in SIZES:
-            raise ValueError(f"Picture: there is no layout {width!r} for {len(self.sessions)} sessions.")
+            raise ValueError(f"Picture: sessions must be one or two, got {len(self.sessions)}.")
         margins = {letter: margins_of(session) for letter, session in zip("AB", self.sessions)}
         split = SPLITS[layout] if self.sessions[0].classes else _without(SPLITS[layout], "M")
         super().__init__(SIZES[layout], split, margins, theme, width)

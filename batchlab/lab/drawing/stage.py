@@ -26,7 +26,7 @@ MOST_IMAGES, LARGEST = 36, 110  # thumbnails: how many at most, and the pixels o
 FRAME, CAPTION, GAP = 3, 15, 12  # pixels around a thumbnail, under it, and to the next one
 REACH = 14.0  # pixels from a point within which one points at it
 # What the hand said of samples: the marker and its size in points squared.
-HELD = {"never": ("x", 42), "always": ("s", 95), "more": ("+", 60), "less": ("_", 60)}
+HELD = {"never": ("x", 55), "always": ("s", 95), "more": ("+", 55), "less": ("_", 55)}
 
 
 def make_stage(
@@ -119,14 +119,15 @@ class Points:
         rings = {"s": 60, "facecolors": (0, 0, 0, 0), "edgecolors": theme.ink, "linewidths": 1.1}
         self._held = {
             how: axes.scatter(
-                [], [], s=size, marker=marker, label=how, **_looks(marker, theme), zorder=3
+                [], [], s=size, marker=marker, label=how, **_looks(marker, theme), zorder=0.7
             )
             for how, (marker, size) in HELD.items()
         }
         self._batch = axes.scatter([], [], label="batch", **rings)
         self._legend()
         self._by_value = False
-        self.moving: list[Artist] = list(axes.collections)
+        # Under the points: with hundreds of marks one still sees whose they are.
+        self.moving: list[Artist] = sorted(axes.collections, key=lambda part: part.get_zorder())
         pixels = axes.transData.transform(points)
         height = axes.figure.bbox.height
         self.targets = Targets(shown, pixels * (1, -1) + (0, height), (REACH, REACH), round=True)
@@ -181,6 +182,9 @@ class Points:
             labelcolor=self.theme.ink,
             handletextpad=0.1,
             columnspacing=1,
+            labelspacing=0.25,
+            borderpad=0,
+            borderaxespad=0.2,
         )
 
 
@@ -342,7 +346,7 @@ def _looks(marker: str, theme: Theme) -> dict[str, Any]:
     """How a mark of the hand is drawn: as a line, or as the rim of what is clear inside."""
     if marker == "s":
         return {"facecolors": (0, 0, 0, 0), "edgecolors": theme.ink, "linewidths": 1.6}
-    return {"color": theme.ink, "linewidths": 1.6}
+    return {"color": theme.ink, "linewidths": 1.2}
 
 
 def largest_first(losses: NDArray[np.float32]) -> NDArray[np.int64]:
