@@ -120,6 +120,18 @@ ROWS: dict[str, Row] = {
         "ShardedSampler", lambda sampler: bl.ShardedSampler(sampler, 1, 0),
         {"sampler": bl.SequentialSampler(6, 2)},
     ),
+    "HandPickedSampler": Row(
+        "HandPickedSampler",
+        lambda **kw: bl.HandPickedSampler(bl.SequentialSampler(6, 2), **kw),
+        {
+            "exclude": [5], "pin": [0], "boost": {1: 2.0}, "next": [3], "fill_next": False,
+            "correct": False,
+        },
+        {"exclude": "empty, 1-d", "pin": "empty", "boost": "none, dict", "next": "empty, 1-d"},
+    ),
+    "HandPickedSampler.sampler": Row(
+        "HandPickedSampler", bl.HandPickedSampler, {"sampler": bl.SequentialSampler(6, 2)}
+    ),
     "Schedule": Row(
         "Schedule", bl.Schedule, {"start": 0.5, "end": 1.0, "epochs": 2.0, "shape": "linear"},
         {"start": "-1", "end": "-1"},
@@ -145,7 +157,7 @@ ROWS: dict[str, Row] = {
     "Loader": Row(
         "Loader", lambda **kw: bl.Loader(**kw, sampler=bl.RandomSampler(6, 2)),
         {"x": X, "y": Y, "sample_weight": NUMBERS},
-        {"x": "with nan, deeper", "y": "with nan, deeper", "sample_weight": "none"},
+        {"x": "with nan, deeper, sparse", "y": "none, with nan, deeper", "sample_weight": "none"},
         refuses=("column",),  # data of dtype object are converted by those who know what they are
     ),
     "Loader.sampler": Row(
@@ -259,6 +271,12 @@ ROWS: dict[str, Row] = {
         "figures.surface", figures.surface_values, {"outputs": np.ones((4, 2))},
         {"outputs": "with nan"},
     ),
+    "figures.images": Row(
+        "figures.images", lambda rows: figures.images(rows).alt, {"rows": {"a": np.ones((2, 3, 3))}}
+    ),
+    "figures.verdicts": Row(
+        "figures.verdicts", lambda panels: figures.verdicts(panels, "").alt, {"panels": {"a": {}}}
+    ),
     "figures.decision_surface": Row(
         "figures.(decision_)?surface",
         lambda predict: figures.decision_surface(predict, X, Y, ["a", "b", "c"]).alt,
@@ -306,7 +324,7 @@ ROWS: dict[str, Row] = {
     "fit_baseline": Row(
         "(fit_baseline|Loader|RandomSampler)", bl.fit_baseline,
         {"model": NET, "x": DX, "y": DY, "batch_size": 7, "epochs": 1},
-        {"x": "with nan, deeper", "y": "with nan, deeper"},
+        {"x": "with nan, deeper, sparse", "y": "with nan, deeper"},
         trains=True,
     ),
     "sample_losses": Row(
@@ -356,8 +374,10 @@ ROWS: dict[str, Row] = {
 
 # Not called with anything, abstract, checked by what they are made of, or no business of this table.
 LEFT_OUT = {
-    "Comparison", "Sampler", "__version__", "check_sampler", "datasets", "figures",
-    *(f"figures.{name}" for name in ("CHOSEN", "DATA", "INK", "ORANGE", "PALETTE", "surface", "tidy")),
+    "Comparison", "Parameter", "Sampler", "Verdict", "audit", "check_sampler",
+    *("datasets", "exercises", "figures", "lab", "loops", "samplers"),
+    *(f"figures.{name}" for name in ("CHOSEN", "DATA", "INK", "ORANGE", "PALETTE")),
+    *(f"figures.{name}" for name in ("borders", "surface", "tidy")),
 }  # fmt: skip
 
 

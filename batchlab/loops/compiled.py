@@ -18,7 +18,7 @@ from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.program import Program
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import build, check_own_step, check_ready, loss_tracker
-from batchlab.loops.targets import check_targets
+from batchlab.loops.targets import check_has_targets, check_targets
 from batchlab.parameters import shown
 from batchlab.sources import is_text
 from batchlab.validation import check_indices
@@ -115,11 +115,7 @@ class CompiledSteps:
         self.step = 0
         self._most = most or max(_CALL_STEPS)
         data = (loader.x, loader.y) if loader.in_memory else loader.gather(np.zeros(1, int))[:2]
-        if len(data) < 2 or data[1] is None:
-            raise ValueError(
-                f"{type(self).__name__}: the loader gives no targets, and the losses of samples "
-                "need them. For an autoencoder: Loader(x, x, sampler=...)."
-            )
+        check_has_targets(data, type(self).__name__)
         leaves = keras.tree.flatten(data)
         self._sample_bytes = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
         too_large = self._sample_bytes * loader.n > resident_limit

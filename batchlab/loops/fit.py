@@ -8,6 +8,7 @@ from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops.step import check_ready
+from batchlab.loops.targets import check_has_targets
 from batchlab.samplers import RandomSampler
 
 
@@ -56,9 +57,11 @@ def fit_baseline(
     Raises
     ------
     TypeError, ValueError
-        If the model is not compiled, or a parameter is of the wrong type or out of range.
+        If the model is not compiled, there are no targets, or a parameter is of the wrong type or
+        out of range.
     """
     check_ready(model, epochs, "fit_baseline")
+    check_has_targets((x, y), "fit_baseline")
     if sampler is None:
         n = Loader(x, y, sampler=range(0)).n  # `x` may be a list of rows
         sampler = RandomSampler(n, batch_size, seed=seed)

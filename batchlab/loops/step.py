@@ -13,7 +13,7 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import loss_terms, unknown_to_optimizer
 from batchlab.loops.own_step import batch_loss
-from batchlab.loops.targets import by_place, check_targets
+from batchlab.loops.targets import by_place, check_has_targets, check_targets
 from batchlab.parameters import Parameter, shown
 
 
@@ -93,6 +93,7 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         The model's outputs; None with a step of one's own, which need not ask for any.
     """
     weighed = loader.weighs or loader.sample_weight is not None
+    check_has_targets(loader.specs, "Loader")
     specs = (*loader.specs[:2], tf.TensorSpec((None,)) if weighed else None)
 
     def step(x: Any, y: Any, weights: Any) -> Any:

@@ -11,6 +11,15 @@ from batchlab.backend import keras
 from batchlab.loops.keras_private import loss_terms
 
 
+def check_has_targets(batch: tuple[Any, ...], owner: str) -> None:
+    """Refuse data without targets, where ``(x, y)`` is needed."""
+    if len(batch) < 2 or batch[1] is None:
+        raise ValueError(
+            f"{owner}: there are no targets y, and the losses of samples need them. For an "
+            "autoencoder: Loader(x, x, sampler=...)."
+        )
+
+
 def check_targets(model: keras.Model, y: Any, outputs: Any, name: str = "y") -> None:
     """Refuse class numbers that no output stands for, and NaN where a loss of Keras meets it.
 

@@ -507,7 +507,7 @@ def test_weights_that_numpy_has_no_name_for(tmp_path):
 
 
 def test_a_missing_file_of_the_data_is_no_missing_checkpoint(saved, monkeypatch):
-    def gather(model, loader):
+    def gather(*_):
         raise FileNotFoundError(errno.ENOENT, "No such file", "x.npy")
 
     monkeypatch.setattr(checkpoint, "build", gather)

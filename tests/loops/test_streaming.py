@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -353,10 +354,11 @@ def test_pools_adversaries_and_losses_of_what_is_loaded():
     np.testing.assert_array_equal(*losses)
 
 
-def test_without_targets_training_says_so():
+@pytest.mark.parametrize("loop", [partial(train, verbose=0), eager_loop, sample_losses])
+def test_without_targets_training_says_so(loop):
     source = Loader(data("dense")[0], sampler=RandomSampler(N, 12))
     with pytest.raises(ValueError, match=r"no targets.* Loader\(x, x, sampler="):
-        train(model("dense"), source, verbose=0)
+        loop(model("dense"), source)
 
 
 # -- what model.fit takes, and train does not ------------------------------------------------------
