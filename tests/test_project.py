@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -12,6 +13,13 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+# The rooms of the package from the ground floor up: each may import those before it, and itself.
+# `backend` is TensorFlow and Keras, so that nothing before it knows of either.
+ROOMS = (
+    *("parameters", "validation", "files", "columns", "style", "samplers"),
+    *("backend", "sources", "loaders", "history", "datasets", "loops"),
+    *("checks", "comparison", "figures", "exercises", "lab", "course", "notebook_guard", "__main__"),
+)
 
 
 def load_toml(path: Path) -> dict:
@@ -80,3 +88,31 @@ def test_ci_takes_its_command_from_the_readme() -> None:
     pattern = re.search(r"grep -x '([^']+)' README.md", (REPOSITORY / ".ci/run").read_text())[1]
     (command,) = re.findall(f"^{pattern}$", README, re.MULTILINE)
     assert command.endswith(".venv/bin/python -m pytest")
+
+
+def imported(path: Path) -> set[tuple[int, str]]:
+    """Line and dotted name of all that a file of the package imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {(node.lineno, alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno} is relative"
+            names |= {(node.lineno, f"{node.module}.{alias.name}") for alias in node.names}
+    return names
+
+
+def test_nothing_imports_upwards() -> None:
+    package, faults = REPOSITORY / "batchlab", []
+    for path in sorted(package.rglob("*.py")):
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        if room == "__init__":  # the roof: all public names, imported when first used
+            continue
+        allowed = {*ROOMS[: ROOMS.index(room) + 1], "__version__"}
+        for line, name in sorted(imported(path)):
+            first, _, rest = name.partition(".")
+            upwards = first == "batchlab" and rest and rest.split(".")[0] not in allowed
+            private = first in ("tensorflow", "keras") and "backend" not in allowed
+            if upwards or private:
+                faults.append(f"{path.relative_to(REPOSITORY)}:{line} imports {name}")
+    assert faults == []

@@ -164,11 +164,26 @@ def test_shares_of_labels_of_which_a_sample_may_have_several() -> None:
 
 def test_the_target_is_the_colour() -> None:
     picture = Picture([session_of("regression")])
+    picture.update()
     points = picture.axes["A"].collections[0]
-    order = np.argsort(SIZES)
-    orange_less_blue = (points.get_facecolors()[:, 0] - points.get_facecolors()[:, 2])[order]
-    assert (np.diff(orange_less_blue) >= -1e-6).all()
-    assert orange_less_blue[-1] > 0.5 > -0.5 > orange_less_blue[0]
+    light = (points.get_facecolors()[:, :3] @ (0.2126, 0.7152, 0.0722))[np.argsort(SIZES)]
+    assert (np.diff(light) >= -1e-6).all()
+    assert light[-1] - light[0] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("regression", ("target", f"{SIZES[7]:.4g}")),
+        ("regression with groups", ("class", GROUPS[7])),
+        ("multi-label", ("labels", "cat, dog")),
+    ],
+)
+def test_the_card_of_a_sample_says_what_it_is(kind: str, expected: tuple[str, str]) -> None:
+    x, y, build, own = CASES[kind]
+    lab = BatchLab(x, y, build(), **own)
+    assert lab.pointing.card(lab.a, 7)["rows"][0] == expected
+    lab.stop()
 
 
 def test_what_needs_classes_is_left_out_or_refused() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.own_step import batch_loss
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import (
-    batch_loss,
     forward,
     loss_per_sample,
     loss_tracker,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +17,13 @@ from batchlab.history import History
 from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
 from batchlab.loops.compiled import CompiledSteps, Group, Result
+from batchlab.loops.epoch import Draw, Epoch
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.targets import not_finite
 
 _CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 _CLOCK = ("choosing", "training", "compiling")
 
-Draw = Callable[[Iterator[NDArray[np.int64]]], NDArray[np.int64]]
 
 
 class Runner:
@@ -83,7 +83,7 @@ class Runner:
         self.clock = dict.fromkeys(_CLOCK, 0.0) if clock is None else clock
         self.size, self._adaptive = size or 16, size is None
         self.interrupt = DeferredInterrupt()
-        self._epochs: dict[int, _Epoch] = {}  # what is left of each sampler's epoch, by its id
+        self._epochs: dict[int, Epoch] = {}  # what is left of each sampler's epoch, by its id
         self._pending: list[tuple[Any, Result]] = []  # who is to hear of what
         self._settled = steps.step = history.steps
 
@@ -132,16 +132,16 @@ class Runner:
             if epoch.over or epoch.failure:
                 return
 
-    def _epoch(self, sampler: Any) -> _Epoch:
+    def _epoch(self, sampler: Any) -> Epoch:
         """The present epoch of `sampler`; a new one where it is over."""
         epoch = self._epochs.get(id(sampler))
         if epoch is None or epoch.over:
             # History knows of an epoch that an earlier run did not finish.
             done = self.history.epoch_steps if epoch is None and not self._epochs else 0
-            epoch = self._epochs[id(sampler)] = _Epoch(sampler, done, self.owner)
+            epoch = self._epochs[id(sampler)] = Epoch(sampler, done, self.owner)
         return epoch
 
-    def _drawn(self, epoch: _Epoch, count: int) -> Iterator[NDArray[np.int64]]:
+    def _drawn(self, epoch: Epoch, count: int) -> Iterator[NDArray[np.int64]]:
         """The next `count` batches, as matrices (steps, batch), and the time that it takes."""
         batches = epoch.draw(count, self.draw)
         while True:
@@ -239,65 +239,6 @@ class _Block:
     failure: Exception | None  # why no more were drawn
     save: bool
     sampler_state: dict[str, Any] | None
-
-
-class _Epoch:
-    """What is left of an epoch of a sampler, which need not be one of ours."""
-
-    def __init__(self, sampler: Any, done: int, owner: str) -> None:
-        self.sampler, self.owner = sampler, owner
-        self.empty = done == 0
-        self._ours = hasattr(sampler, "continue_epoch")
-        # Saved after the last batch, before the epoch was closed: ours know it themselves.
-        self.over = not self._ours and done >= len(sampler)
-        self.failure: Exception | None = None  # of the last draw
-        self._begun = done > 0
-        self._count = self._most = 0
-        self._batches: Iterator[Any] | None = None
-
-    def draw(self, count: int, take: Draw | None) -> Iterator[NDArray[np.int64]]:
-        """The next `count` batches, as matrices (steps, batch): fewer at the end, or at a failure."""
-        self.failure = None
-        ahead = None if take else getattr(self.sampler, "batches_ahead", None)
-        while count > 0 and not self._finished():
-            matrix = self._tried(self._next, take or next)
-            while matrix is not None and len(matrix):
-                self.empty = False
-                self._count += len(matrix)
-                count -= len(matrix)
-                yield matrix  # before more is drawn: the sampler is asked what it weighs
-                matrix = self._tried(ahead, count) if ahead and count > 0 else None
-        if self.over and self.empty:
-            raise ValueError(
-                f"{self.owner}: {type(self.sampler).__name__} gave an epoch with no batch. Its "
-                "__iter__ must yield at least one array of indices each time it is called."
-            )
-
-    def _finished(self) -> bool:
-        # An endless iterator with a length gives as many batches as model.fit takes. The greatest
-        # length counts: a live change of the batch size cuts what is left anew.
-        self._most = max(self._most, len(self.sampler))
-        self.over = self.over or self._count >= self._most
-        return self.over or self.failure is not None
-
-    def _next(self, take: Draw) -> NDArray[np.int64]:
-        if self._batches is None:
-            going_on, self._begun = self._begun and self._ours, True
-            if going_on:
-                self.sampler.continue_epoch()
-                epoch = self.sampler.epoch
-            self._batches = iter(self.sampler)
-            if going_on and self.sampler.epoch != epoch:
-                raise StopIteration  # nothing was left of it
-        return np.asarray(take(self._batches))[np.newaxis]
-
-    def _tried(self, draw: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return draw(*arguments)
-        except StopIteration:
-            self.over = True
-        except Exception as error:  # raised when what was drawn before it has been trained on
-            self.failure, self._batches = error, None
 
 
 def _made_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:

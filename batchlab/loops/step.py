@@ -12,6 +12,7 @@ import numpy as np
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import loss_terms, unknown_to_optimizer
+from batchlab.loops.own_step import batch_loss
 from batchlab.loops.targets import by_place, check_targets
 from batchlab.parameters import Parameter, shown
 
@@ -124,44 +125,6 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
     outputs = keras.tree.map_structure(lambda leaf: tf.TensorSpec(leaf.shape), outputs)
     check_targets(model, loader.y, outputs)
     return outputs
-
-
-def batch_loss(
-    step: Callable[..., Any], model: keras.Model, x: Any, y: Any, weights: Any
-) -> tuple[tf.Tensor, tf.Tensor, bool]:
-    """What a step of one's own says of a batch: see :func:`train`.
-
-    Returns
-    -------
-    losses : float32 (batch,)
-        Of every sample.
-    loss : float32
-        Of the batch.
-    taken : bool
-        Whether the step has moved the weights itself.
-
-    Raises
-    ------
-    TypeError
-        If it returns something else.
-    """
-    result = step(model, x, y, weights)
-    taken = isinstance(result, tuple) and len(result) == 2
-    losses, loss = result if taken else (result, None)
-    shapes = [getattr(part, "shape", None) for part in (losses, loss)]
-    ranks = [None if shape is None else len(shape) for shape in shapes]
-    if ranks[0] != 1 or (taken and ranks[1] != 0):
-        came = [part if shape is None else tuple(shape) for part, shape in zip((losses, loss), shapes)]
-        raise TypeError(
-            "train: step must return the losses of the samples, of shape (batch,), or, when it has "
-            "moved the weights itself, (losses, loss) with the loss of the batch, a scalar; got "
-            f"{shown(came if taken else came[0])}."
-        )
-    losses = tf.cast(losses, tf.float32)
-    if taken:
-        return losses, tf.cast(loss, tf.float32), True
-    loss = tf.reduce_mean(losses if weights is None else losses * weights)
-    return losses, tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)]), False
 
 
 def specs_of(data: Any) -> Any:
