@@ -777,7 +777,10 @@ def test_nothing_is_drawn_while_nobody_sees_it() -> None:
     lab = BatchLab(X, Y)
     drawn: list[int] = []
     show = lab.board.screen.show
-    lab.board.screen.show = lambda *picture: (drawn.append(lab.history.steps), show(*picture))
+    lab.board.screen.show = lambda *args, **traits: (
+        drawn.append(lab.history.steps),
+        show(*args, **traits),
+    )
     lab.board.page.seen = False
     wait_for(lambda: not threads())
     lab.controls["10 steps"].click()
