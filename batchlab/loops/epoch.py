@@ -68,3 +68,6 @@ class Epoch:
             self.over = True
         except Exception as error:  # raised when what was drawn before it has been trained on
             self.failure, self._batches = error, None
+        except BaseException:  # Ctrl-C, or a strategy that leaves: the epoch goes on when asked again
+            self._batches = None
+            raise
