@@ -25,7 +25,7 @@ SPLITS: dict[tuple[str, int], Split] = {
 # Inches. At 110 pixels an inch, wide is 1120 pixels, which fits a page of 1280, and narrow is 680,
 # for one of 800.
 SIZES = {
-    ("wide", 1): (10.2, 4.1),
+    ("wide", 1): (10.2, 444 / 110),
     ("wide", 2): (10.2, 6.6),
     ("narrow", 1): (6.2, 6.2),
     ("narrow", 2): (6.2, 7.6),
