@@ -277,8 +277,9 @@ def test_interrupting_the_kernel_pauses_the_training(page: FrontEnd, busy: bool)
     page.press("Play")
     page.wait("lab.playing")
     if busy:
-        cell = page.start("lab.widget.layout.width = 'auto'; __import__('time').sleep(600)")
-        page.listen(lambda: any(state.get("width") == "auto" for state in page.widgets.values()))
+        # A width that nothing else has says that the cell has begun.
+        cell = page.start("lab.widget.layout.width = '98.7%'; __import__('time').sleep(600)")
+        page.listen(lambda: page.found(width="98.7%"))
     page.manager.interrupt_kernel()
     if busy:
         assert page.reply(cell)["ename"] == "KeyboardInterrupt"
