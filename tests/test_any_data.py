@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab import ClassBalancedSampler, Loader, RandomSampler, train
+from batchlab import BatchLab, ClassBalancedSampler, Loader, RandomSampler, Session, train
 from batchlab.backend import keras, tf
 
 layers = keras.layers
@@ -101,6 +101,57 @@ def test_pictures_from_files_train_as_in_memory(folder):
         weights.append(model.get_weights())
     for ours, theirs in zip(*weights):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture
+def decode():
+    """Pictures from paths, flipped at random; it notes how many were read at once."""
+    from PIL import Image
+
+    def load(paths, rng):
+        load.most = max(load.most, len(paths))
+        x = np.stack([np.asarray(Image.open(path), np.float32) / 255 for path in paths])
+        flipped = rng.random(len(x)) < 0.5
+        x[flipped] = x[flipped, :, ::-1]
+        return x
+
+    load.most = 0
+    return load
+
+
+def test_the_panel_takes_files_and_trains_as_train_does(folder, decode, monkeypatch):
+    monkeypatch.setattr("batchlab.lab.data.SCORED", 40)
+    paths, y = sorted(folder.glob("*/*.png"), key=lambda path: path.name), labels()
+    model = image_model()
+    history = train(model, Loader(paths, y, sampler=RandomSampler(N, 16), load=decode), verbose=0)
+
+    keras.utils.set_random_seed(0)
+    # -- 2 lines
+    options = {"strategies": {"random": RandomSampler}, "batch_size": 16, "load": decode}
+    lab = BatchLab(paths, y, image_model(), workers=2, **options)
+    # --
+    lab.run(history.steps)
+    for ours, theirs in zip(lab.a.model.get_weights(), model.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+    assert decode.most == 40  # some are scored, and never all are read
+    assert "load=load" in lab.recipe()
+    assert "imbalance" not in lab.controls and "label_noise" in lab.controls
+    assert lab.a.twin(label_noise=0.25).run(2).steps == 2
+    lab.export_picture(folder / "panel.png")
+    lab.save(folder / "run.json")
+    keras.utils.set_random_seed(0)
+    again = BatchLab.load(folder / "run.json", paths, y, image_model(), **options)
+    np.testing.assert_array_equal(again.a.losses_of([0, 7]), lab.a.losses_of([0, 7]))
+    lab.stop()
+    again.stop()
+
+
+def test_the_panel_refuses_rows_of_different_shapes():
+    def pad(rows, rng):
+        return keras.utils.pad_sequences(rows)
+
+    with pytest.raises(ValueError, match="load must make one array for x, with samples of one shape"):
+        Session([[1], [1, 2]] * 8, [0, 1] * 8, load=pad)
 
 
 def test_a_table_with_strings_and_gaps(tmp_path):

@@ -4,16 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batchlab.loaders import Load, Loader
+from batchlab.parameters import shown
 from batchlab.validation import check_labels, read_array
 
 # Enough samples to tell the score to a percent or so, few enough to score many times a second.
 SCORED = 1000
 Scored = tuple[NDArray[np.float32], NDArray[Any]]
+
+
+class Loaded:
+    """Inputs that a function makes of rows when they are asked for, and never all at once.
+
+    What is random in rows that are looked at has a generator of its own, the same every time.
+
+    Parameters
+    ----------
+    source, load, workers
+        The `x`, `load` and `workers` of a :class:`Loader`.
+    """
+
+    def __init__(self, source: Any, load: Load, workers: int) -> None:
+        self.loader = partial(Loader, source, load=load, workers=workers)
+        self._rows = self.loader(sampler=range(0))
+        specs = self._rows.specs
+        if len(specs) != 1 or not hasattr(specs[0], "shape") or None in specs[0].shape[1:]:
+            raise ValueError(
+                "Session: load must make one array for x, with samples of one shape, got "
+                f"{shown(specs)}. Pad them to a fixed length; y is an argument of its own."
+            )
+        self.shape = (self._rows.n, *specs[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        indices = np.arange(len(self))[key]
+        rows = self._rows.rows(np.atleast_1d(indices))[0].astype(np.float32)
+        return rows if np.ndim(indices) else rows[0]
+
+
+def loader_of(x: NDArray[np.float32] | Loaded, targets: NDArray[Any], sampler: Any) -> Loader:
+    """What batches of these data come from."""
+    make = x.loader if isinstance(x, Loaded) else partial(Loader, x)
+    return make(targets, sampler=sampler)
 
 
 @dataclass(frozen=True)
@@ -22,7 +62,7 @@ class Given:
 
     Attributes
     ----------
-    x : ndarray of float32 (n, ...)
+    x : ndarray of float32 (n, ...), or Loaded
     targets : ndarray (n, ...)
         What the loss sees: numbers of classes, int64, or `y` itself.
     answers : ndarray, optional
@@ -34,7 +74,7 @@ class Given:
         Whether the groups were given beside `y`.
     """
 
-    x: NDArray[np.float32]
+    x: NDArray[np.float32] | Loaded
     targets: NDArray[Any]
     answers: NDArray[Any] | None
     labels: NDArray[np.int64]
@@ -47,15 +87,22 @@ class Given:
         return self.targets if self.answers is None else self.answers[self.targets]
 
     @property
+    def seen(self) -> NDArray[np.float32]:
+        """The inputs; of those that are loaded `SCORED`, evenly spaced."""
+        return self.x[_every(self.x)] if isinstance(self.x, Loaded) else self.x
+
+    @property
     def multi_label(self) -> bool:
         """Whether `y` says of every sample which of several labels it has."""
         y = self.targets
         return self.answers is None and y.ndim == 2 and y.shape[1] > 1 and np.isin(y, (0, 1)).all()
 
 
-def checked_data(x: Any, y: Any, groups: Any, own_model: bool) -> Given:
+def checked_data(
+    x: Any, y: Any, groups: Any, own_model: bool, load: Load | None, workers: int
+) -> Given:
     """The data; where the model is not the reader's own, `y` must name classes."""
-    inputs, answers = _checked_inputs(x, "x"), None
+    inputs, answers = _checked_inputs(x, "x", load, workers), None
     array = read_array(y, "Session", "y")
     if not own_model or (array.ndim == 1 and array.dtype.kind != "f"):
         answers, targets = check_labels(y, "Session", "y")
@@ -78,8 +125,14 @@ def checked_data(x: Any, y: Any, groups: Any, own_model: bool) -> Given:
     return Given(inputs, targets, None, np.zeros(len(inputs), np.int64), np.zeros(1, np.int64), False)
 
 
-def _checked_inputs(x: Any, name: str) -> NDArray[np.float32]:
-    """Numbers as float32, (n, ...), all finite."""
+def _checked_inputs(
+    x: Any, name: str, load: Load | None, workers: int
+) -> NDArray[np.float32] | Loaded:
+    """Numbers as float32, (n, ...), all finite; or what makes them."""
+    if isinstance(x, Loaded):  # of a session's twin
+        return x
+    if load is not None:
+        return Loaded(x, load, workers)
     arrays = read_array(x, "Session", name)
     if arrays.ndim < 2 or arrays.dtype.kind not in "biuf":
         raise ValueError(
@@ -136,7 +189,9 @@ def checked_names(names: Sequence[str] | None, given: Given) -> tuple[str, ...]:
     return checked
 
 
-def checked_scored(validation_data: Any, given: Given) -> Scored:
+def checked_scored(
+    validation_data: Any, given: Given, load: Load | None, workers: int
+) -> Scored:
     """What to score on: `SCORED` samples of the validation data, or of the data themselves."""
     x, scored = given.x, given.targets
     if validation_data is not None:
@@ -146,7 +201,8 @@ def checked_scored(validation_data: Any, given: Given) -> Scored:
                 f"{type(validation_data).__name__}. Write validation_data=(x_test, y_test)."
             )
         shape = x.shape[1:]
-        x, targets = _checked_inputs(validation_data[0], "validation_data's x"), validation_data[1]
+        inputs, targets = validation_data
+        x = _checked_inputs(inputs, "validation_data's x", load, workers)
         if x.shape[1:] != shape or not len(x):
             raise ValueError(
                 f"Session: validation_data's x must hold samples of shape {shape} as x does, got shape "
@@ -171,5 +227,9 @@ def checked_scored(validation_data: Any, given: Given) -> Scored:
                     f"{targets[first].item()!r} at position {first}."
                 )
             scored = np.searchsorted(given.answers, targets).astype(np.int64)
-    every = -(-len(x) // SCORED)  # not the first ones: the data may be sorted
-    return x[::every], scored[::every]
+    return x[_every(x)], scored[_every(x)]
+
+
+def _every(x: Any) -> slice:
+    """`SCORED` samples at most, and not the first ones: the data may be sorted."""
+    return slice(None, None, -(-len(x) // SCORED))

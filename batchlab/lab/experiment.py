@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from batchlab.backend import keras
 from batchlab.datasets import imbalanced, with_label_noise
-from batchlab.lab.data import checked_data, checked_names, checked_scored
+from batchlab.lab.data import Loaded, checked_data, checked_names, checked_scored, loader_of
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, hand_settings, own_settings
-from batchlab.loaders import Loader
+from batchlab.loaders import Load
 from batchlab.loops.step import check_ready
 from batchlab.parameters import Parameter
 from batchlab.samplers import (
@@ -64,12 +64,15 @@ class Experiment:
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
         groups: Any = None,
+        load: Load | None = None,
+        workers: int = 1,
         **data_settings: float,
     ) -> None:
-        self.given = checked_data(x, y, groups, model is not None)
+        self._loading = {"load": load, "workers": workers}
+        self.given = checked_data(x, y, groups, model is not None, **self._loading)
         self.classes = checked_names(classes, self.given)
         self.validation_data, self.validated = validation_data, validation_data is not None
-        self.scored_data = checked_scored(validation_data, self.given)
+        self.scored_data = checked_scored(validation_data, self.given, **self._loading)
         defaults = STRATEGIES if self.has_classes else WITHOUT_CLASSES
         self.makers = _checked_strategies(defaults if strategies is None else strategies)
         self.rebuildable = all(map(_is_maker, self.makers.values()))
@@ -90,7 +93,7 @@ class Experiment:
         """What of the data may be changed: without classes none can be wrong or rare."""
         lacking = {
             "label_noise": self.given.answers is None,
-            "imbalance": not self.has_classes,
+            "imbalance": not self.has_classes or isinstance(self.given.x, Loaded),
         }
         return [name for name in DATA_SETTINGS if not lacking.get(name)]
 
@@ -139,7 +142,7 @@ class Experiment:
         }
         x = given.x if kept.size == len(given.x) else given.x[kept]
         for sampler in patterns.values():
-            Loader(x, targets, sampler=sampler)  # refuses a sampler made for other data
+            loader_of(x, targets, sampler)  # refuses a sampler made for other data
         self.data_settings = values
         self.x, self.targets, self.labels = x, targets, labels
         self.patterns, self.kept = patterns, kept
@@ -184,7 +187,7 @@ class Experiment:
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """The smallest and the largest number in the data: black and white, where they are images."""
-        return float(self.given.x.min()), float(self.given.x.max())
+        return float(self.given.seen.min()), float(self.given.seen.max())
 
     @property
     def sampler(self) -> Any:

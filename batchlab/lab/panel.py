@@ -25,6 +25,7 @@ from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import SETTINGS, Settings
 from batchlab.lab.views import Views
 from batchlab.lab.worker import LetterBox, Worker
+from batchlab.loaders import Load
 from batchlab.parameters import Parameter
 
 
@@ -38,7 +39,8 @@ class BatchLab(PanelByHand, PanelPointing):
 
     Parameters
     ----------
-    x, y, model, strategies, batch_size, classes, validation_data, groups, label_noise, imbalance, seed
+    x, y, model, strategies, batch_size, classes, validation_data, groups
+    load, workers, label_noise, imbalance, seed
         See :class:`Session`. With two features the panel draws the decision surface.
     versus : mapping of str to value, optional
         Train a second run B beside the first, A, from the same first weights and seed, that
@@ -98,6 +100,8 @@ class BatchLab(PanelByHand, PanelPointing):
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
         groups: Any = None,
+        load: Load | None = None,
+        workers: int = 1,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
         seed: int = 0,
@@ -120,6 +124,8 @@ class BatchLab(PanelByHand, PanelPointing):
             classes=classes,
             validation_data=validation_data,
             groups=groups,
+            load=load,
+            workers=workers,
             label_noise=label_noise,
             imbalance=imbalance,
             seed=seed,

@@ -21,6 +21,7 @@ import numpy as np
 
 import batchlab
 from batchlab.files import write_whole
+from batchlab.lab.data import Loaded
 from batchlab.lab.experiment import small_network
 from batchlab.lab.session import Events, Session
 from batchlab.lab.settings import DATA_SETTINGS
@@ -85,6 +86,8 @@ class _Writer:
         session = self.session
         n, *shape = session.given.x.shape
         lines = [f"x, y = ...  # FILL IN: your data, {n} samples of shape {tuple(shape)}"]
+        if isinstance(session.given.x, Loaded):
+            lines.append("load = ...  # FILL IN: your function that makes a batch of rows of x")
         if session.given.grouped:
             lines.append(f"groups = ...  # FILL IN: the class of each of the {n} samples")
         if session.validation_data is not None:
@@ -124,6 +127,8 @@ class _Writer:
         options = [f"batch_size={session.batch_size}", f"classes={session.classes or None!r}"]
         if session.given.grouped:
             options.append("groups=groups")
+        if isinstance(session.given.x, Loaded):
+            options.append("load=load")
         if session.validation_data is not None:
             options.append("validation_data=validation_data")
         if session.rebuildable:
@@ -181,7 +186,7 @@ class _Writer:
         if _is_literal(value):
             return repr(value)
         array = np.asarray(value)
-        known_data = {"x": given.x, "y": y}
+        known_data = {"y": y} if isinstance(given.x, Loaded) else {"x": given.x, "y": y}
         if given.grouped:
             known_data["groups"] = given.groups[given.labels]
         for known, data in known_data.items():
@@ -289,7 +294,7 @@ def _described(session: Session) -> dict[str, Any]:
         "data": {
             "n": len(given.x),
             "shape": list(given.x.shape[1:]),
-            "x": fingerprint(given.x),
+            "x": fingerprint(given.seen),
             "y": fingerprint(given.targets),
             "classes": [str(value) for value in given.groups],
             **({"groups": fingerprint(given.labels)} if given.grouped else {}),

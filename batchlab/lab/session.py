@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.lab.byhand import ByHand, hand_over, held
+from batchlab.lab.data import SCORED, loader_of
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
 from batchlab.lab.record import Record
 from batchlab.lab.settings import DATA_SETTINGS, hand_settings
-from batchlab.loaders import Loader
+from batchlab.loaders import Load
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.runner import Runner
@@ -75,6 +76,10 @@ class Session(Experiment, Record, ByHand):
         classes, else the first metric given to ``compile``, or the loss.
     groups : array_like of int or str, shape (n,), optional
         The classes by which strategies, class mix and colours go, where these are not `y`.
+    load, workers
+        As for a :class:`Loader`: `x`, and that of the validation data, may then be anything with
+        rows, such as paths, and a batch is what `load` makes of its rows. It must make samples of one
+        shape. They are read when they are trained on or looked at; `imbalance` is not offered.
     label_noise : float, default 0.0
         Share of the training labels that are wrong; see :func:`batchlab.datasets.with_label_noise`.
     imbalance : float, default 1.0
@@ -121,6 +126,8 @@ class Session(Experiment, Record, ByHand):
         classes: Sequence[str] | None = None,
         validation_data: tuple[Any, Any] | None = None,
         groups: Any = None,
+        load: Load | None = None,
+        workers: int = 1,
         label_noise: float = 0.0,
         imbalance: float = 1.0,
         seed: int = 0,
@@ -134,6 +141,8 @@ class Session(Experiment, Record, ByHand):
             classes=classes,
             validation_data=validation_data,
             groups=groups,
+            load=load,
+            workers=workers,
             label_noise=label_noise,
             imbalance=imbalance,
             seed=seed,
@@ -164,7 +173,7 @@ class Session(Experiment, Record, ByHand):
     def _prepare(self) -> None:
         """Connect model and data, and go to step 0."""
         model = self.model
-        self._loader = Loader(self.x, self.targets, sampler=next(iter(self.patterns.values())))
+        self._loader = loader_of(self.x, self.targets, next(iter(self.patterns.values())))
         check_own_step(model, self._loader, "Session")
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
@@ -227,6 +236,7 @@ class Session(Experiment, Record, ByHand):
             classes=self.classes or None,
             validation_data=self.validation_data,
             groups=self.given.groups[self.given.labels] if self.given.grouped else None,
+            **self._loading,
             **{**self.data_settings, **data},
         )
         if not self.default_model:
@@ -405,7 +415,8 @@ class Session(Experiment, Record, ByHand):
         known = self._losses_now[1]
         missing = np.unique(indices[np.isnan(known[indices])])
         if missing.size:
-            known[missing] = self._evaluation.losses(self.x[missing], self.targets[missing])
+            for some in np.array_split(missing, -(-missing.size // SCORED)):
+                known[some] = self._evaluation.losses(self.x[some], self.targets[some])
         return known[indices]
 
     def score_if_due(self) -> None:

@@ -223,11 +223,9 @@ class Projection(Points):
     def __init__(self, axes: Axes, session: Session, title: str, theme: Theme, *rest: Any) -> None:
         from sklearn.decomposition import PCA
 
-        rows = session.x.reshape(len(session.x), -1)
         few = _some_of_every_class(session.labels, MOST_POINTS)
-        # A second, empty feature gives data that has only one a plane to lie on.
-        self._wide = rows if rows.shape[1] > 1 else np.hstack([rows, np.zeros_like(rows)])
-        self._project = PCA(2, random_state=0).fit(self._wide[few])
+        self.session = session
+        self._project = PCA(2, random_state=0).fit(self._wide(few))
         shares = np.nan_to_num(self._project.explained_variance_ratio_)
         self.labels = tuple(
             f"{which} principal component ({share:.0%} of variance)"
@@ -238,7 +236,12 @@ class Projection(Points):
     def places(self, indices: NDArray[Any]) -> NDArray[np.float32]:
         if not len(indices):
             return np.empty((0, 2), dtype=np.float32)
-        return self._project.transform(self._wide[indices])
+        return self._project.transform(self._wide(indices))
+
+    def _wide(self, indices: NDArray[Any]) -> NDArray[np.float32]:
+        rows = self.session.x[indices].reshape(len(indices), -1)
+        # A second, empty feature gives data that has only one a plane to lie on.
+        return rows if rows.shape[1] > 1 else np.hstack([rows, np.zeros_like(rows)])
 
 
 class Thumbnails:
