@@ -9,7 +9,7 @@ from batchlab import BatchLab, ClassBalancedSampler, Loader, RandomSampler, Sess
 from batchlab.backend import keras, tf
 
 layers = keras.layers
-N = 120
+N, FILES = 120, 3_000
 
 
 @pytest.fixture(autouse=True)
@@ -17,9 +17,9 @@ def _seed():
     keras.utils.set_random_seed(0)
 
 
-def labels():
+def labels(n=N):
     """A class in six is rare."""
-    return np.where(np.arange(N) % 6 == 0, 1, 0)
+    return np.where(np.arange(n) % 6 == 0, 1, 0)
 
 
 def learnt(history):
@@ -29,10 +29,10 @@ def learnt(history):
     return np.mean(losses[-third:]) < np.mean(losses[:third])
 
 
-def pictures():
+def pictures(n=N):
     """Dark ones of class 0, bright ones of class 1; uint8 (n, 16, 16, 3)."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, 100, (N, 16, 16, 3)).astype(np.uint8) + 100 * labels()[
+    return rng.integers(0, 100, (n, 16, 16, 3)).astype(np.uint8) + 100 * labels(n)[
         :, None, None, None
     ].astype(np.uint8)
 
@@ -50,15 +50,16 @@ def image_model():
     return model
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """PNG files, in a folder for each class."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """3 000 PNG files, in a folder for each class."""
     from PIL import Image
 
-    for number, (picture, label) in enumerate(zip(pictures(), labels())):
-        (tmp_path / "abc"[label]).mkdir(exist_ok=True)
-        Image.fromarray(picture).save(tmp_path / "abc"[label] / f"{number:03}.png")
-    return tmp_path
+    folder = tmp_path_factory.mktemp("pictures")
+    for number, (picture, label) in enumerate(zip(pictures(FILES), labels(FILES))):
+        (folder / "abc"[label]).mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / "abc"[label] / f"{number:04}.png")
+    return folder
 
 
 def test_a_folder_of_pictures(folder):
@@ -76,9 +77,9 @@ def test_a_folder_of_pictures(folder):
 
     sampler = ClassBalancedSampler(y, batch_size=16)
     loader = Loader(paths, y, sampler=sampler, load=load, workers=2)
-    history = train(image_model(), loader, epochs=6, verbose=0)
+    history = train(image_model(), loader, epochs=2, verbose=0)
     # --
-    assert list(classes) == ["a", "b"]
+    assert list(classes) == ["a", "b"] and len(paths) == 3_000
     assert learnt(history)
     x, y = next(iter(loader))
     assert x.shape == (16, 16, 16, 3)
@@ -93,10 +94,11 @@ def test_pictures_from_files_train_as_in_memory(folder):
 
     paths = sorted(folder.glob("*/*.png"), key=lambda path: path.name)
     weights = []
-    for x, options in ((paths, {"load": load, "workers": 2}), (pictures() / np.float32(255), {})):
+    memory = pictures(FILES) / np.float32(255)
+    for x, options in ((paths, {"load": load, "workers": 2}), (memory, {})):
         keras.utils.set_random_seed(1)
         model = image_model()
-        loader = Loader(x, labels(), sampler=RandomSampler(N, 16), **options)
+        loader = Loader(x, labels(FILES), sampler=RandomSampler(FILES, 16), **options)
         train(model, loader, epochs=2, verbose=0)
         weights.append(model.get_weights())
     for ours, theirs in zip(*weights):
@@ -119,11 +121,11 @@ def decode():
     return load
 
 
-def test_the_panel_takes_files_and_trains_as_train_does(folder, decode, monkeypatch):
-    monkeypatch.setattr("batchlab.lab.data.SCORED", 40)
-    paths, y = sorted(folder.glob("*/*.png"), key=lambda path: path.name), labels()
+def test_the_panel_takes_files_and_trains_as_train_does(folder, decode, tmp_path):
+    paths, y = sorted(folder.glob("*/*.png"), key=lambda path: path.name), labels(FILES)
     model = image_model()
-    history = train(model, Loader(paths, y, sampler=RandomSampler(N, 16), load=decode), verbose=0)
+    sampler = RandomSampler(FILES, 16)
+    history = train(model, Loader(paths, y, sampler=sampler, load=decode), verbose=0)
 
     keras.utils.set_random_seed(0)
     # -- 2 lines
@@ -133,14 +135,14 @@ def test_the_panel_takes_files_and_trains_as_train_does(folder, decode, monkeypa
     lab.run(history.steps)
     for ours, theirs in zip(lab.a.model.get_weights(), model.get_weights()):
         np.testing.assert_array_equal(ours, theirs)
-    assert decode.most == 40  # some are scored, and never all are read
+    assert decode.most == 1_000  # some are scored, and never all are read
     assert "load=load" in lab.recipe()
     assert "imbalance" not in lab.controls and "label_noise" in lab.controls
     assert lab.a.twin(label_noise=0.25).run(2).steps == 2
-    lab.export_picture(folder / "panel.png")
-    lab.save(folder / "run.json")
+    lab.export_picture(tmp_path / "panel.png")
+    lab.save(tmp_path / "run.json")
     keras.utils.set_random_seed(0)
-    again = BatchLab.load(folder / "run.json", paths, y, image_model(), **options)
+    again = BatchLab.load(tmp_path / "run.json", paths, y, image_model(), **options)
     np.testing.assert_array_equal(again.a.losses_of([0, 7]), lab.a.losses_of([0, 7]))
     lab.stop()
     again.stop()
