@@ -212,14 +212,15 @@ class Loader(keras.utils.PyDataset):
     def index_batches(self) -> Iterator[NDArray[np.int64]]:
         """The next epoch of the sampler, every batch checked against the data; int64 (batch,)."""
         name, makes_batches = type(self.sampler).__name__, self.makes_batches
-
-        def noted(batch: Any) -> NDArray[np.int64]:
+        longest = 0  # an endless iterator with a length gives as many batches as model.fit takes
+        for count, batch in enumerate(self.sampler, start=1):
             indices = check_indices(batch, self.n, name)
             if makes_batches:
                 (self._key,) = self.keys(indices[np.newaxis])
-            return indices
-
-        return map(noted, iter(self.sampler))
+            yield indices
+            longest = max(longest, len(self.sampler))
+            if count >= longest:
+                return
 
     def gather(self, indices: NDArray[np.int64]) -> tuple[Any, ...]:
         """The arrays of a batch: ``(x, y)``, or ``(x, y, weights)`` where samples have weights.

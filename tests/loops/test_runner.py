@@ -125,6 +125,8 @@ def test_a_sampler_that_gives_nothing_is_no_success():
 
 def test_an_endless_sampler_gives_as_many_batches_as_its_length():
     assert train(model("dense"), loader(sampler=Endless()), 2, **OPTIONS).steps == 4
+    assert eager_loop(model("dense"), loader(sampler=Endless()), 2).steps == 4
+    assert len(list(loader(sampler=Endless()))) == 2
 
 
 def test_a_growing_batch_size_does_not_end_an_epoch_early():
