@@ -65,7 +65,8 @@ class Loader(keras.utils.PyDataset):
     y : ndarray, or tuple or dict of ndarrays, each of shape (n, ...), optional
         The targets. Without them a batch is ``(x,)``.
     sample_weight : array_like of float, shape (n,), optional
-        A factor for each sample's loss.
+        A factor for each sample's loss. Where a sample has several losses, one per token or pixel,
+        use :func:`train`: ``model.fit`` lines weights up with the last axis, or refuses them.
     sampler : iterable of int arrays
         Any sampler of `batchlab`, or your own: an iterable of index arrays with a length.
     load : callable, optional
