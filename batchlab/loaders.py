@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from batchlab.backend import keras, tf
 from batchlab.parameters import Parameter
+from batchlab.samplers import foreign
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.stream import generator_of
 from batchlab.samplers.wrapper import Wrapper
@@ -142,7 +143,7 @@ class Loader(keras.utils.PyDataset):
         self.sample_weight = None
         if sample_weight is not None:
             self.sample_weight = check_sample_weight(sample_weight, self.n)
-        self.sampler = _check_sampler(sampler, self.n)
+        self.sampler = foreign.checked(sampler, self.n, "Loader")
         self._has_rows = any(isinstance(leaf, Rows) for leaf in keras.tree.flatten(self.x))
         self.drawn = 0  # batches, of a sampler that does not count them itself
         self._key: Key = ((0,), (0,))  # of the batch drawn last
@@ -323,7 +324,7 @@ class Loader(keras.utils.PyDataset):
         `indices` is a batch, (batch,), or several drawn with the same settings, (steps, batch).
         """
         factors = [] if self.sample_weight is None else [self.sample_weight[indices]]
-        own = _importance_weights(self.sampler, indices) if self.weighs else None
+        own = foreign.weights_of(self.sampler, indices) if self.weighs else None
         if own is not None:
             factors.append(np.reshape(own, indices.shape))
         if len(factors) < 2:
@@ -333,12 +334,12 @@ class Loader(keras.utils.PyDataset):
     @property
     def listens(self) -> bool:
         """Whether the sampler's draws depend on losses; ask again after a change of settings."""
-        return listens(self.sampler)
+        return foreign.listens(self.sampler)
 
     @property
     def weighs(self) -> bool:
         """Whether the sampler gives importance weights."""
-        return getattr(self.sampler, "weighs", hasattr(self.sampler, "importance_weights"))
+        return foreign.weighs(self.sampler)
 
     def update(self, indices: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Hand the losses of samples, both of shape (batch,), to the sampler, if it listens."""
@@ -396,20 +397,6 @@ class Loader(keras.utils.PyDataset):
         return f"Loader(n={self.n}, sampler={self.sampler!r})"
 
 
-def listens(sampler: Any) -> bool:
-    """Whether feedback can change what a sampler draws; others' samplers need only an `update`."""
-    return getattr(sampler, "listens", hasattr(sampler, "update"))
-
-
-def _importance_weights(sampler: Any, indices: NDArray[np.int64]) -> Any:
-    """The sampler's own, as :meth:`Loader.weights` asks for them; others' know one batch."""
-    weigh = sampler.importance_weights
-    if indices.ndim == 1 or hasattr(sampler, "weighs"):
-        return weigh(indices)
-    rows = [weigh(row) for row in indices]
-    return None if rows[0] is None else rows
-
-
 class Draw(NamedTuple):
     """A batch that was drawn: what is needed to make it at any later time."""
 
@@ -427,20 +414,3 @@ def _with_weights(rows: tuple[Any, ...], weights: Any) -> tuple[Any, ...]:
     if weights is None:
         return rows
     return (*rows, weights) if len(rows) == 2 else (*rows, None, weights)
-
-
-def _check_sampler(sampler: Any, n: int) -> Any:
-    ready = hasattr(sampler, "__iter__") and hasattr(sampler, "__len__")
-    if not ready or isinstance(sampler, (type, str, Mapping)) or getattr(sampler, "ndim", 1) == 0:
-        came = sampler.__name__ if isinstance(sampler, type) else type(sampler).__name__
-        raise TypeError(
-            "Loader: sampler must be an iterable of index arrays with a length, got "
-            f"{came}. For shuffled batches: RandomSampler({n}, batch_size=32)."
-        )
-    own = getattr(sampler, "n", n)
-    if own != n:
-        raise ValueError(
-            f"Loader: the data has {n} samples, but the sampler was made for {own}. "
-            f"Build it with n={n}, or from the labels of the same data."
-        )
-    return sampler

@@ -10,8 +10,8 @@ import ipywidgets as widgets
 import numpy as np
 
 from batchlab.lab.session import CHANCES_UP_TO, FEEDBACK_LAG, Session
-from batchlab.loaders import listens
 from batchlab.parameters import Parameter
+from batchlab.samplers.foreign import listens
 
 DIGITS = 4  # of a number on a logarithmic scale
 SLIDERS = (widgets.IntSlider, widgets.FloatSlider, widgets.FloatLogSlider)
