@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from batchlab.columns import Column, Steps
+from batchlab.difficulty import SCORES
 from batchlab.parameters import Parameter, shown
 from batchlab.validation import as_array, check_indices
-
-_SCORES = ("loss", "first_learnt", "forgetting")
 
 
 @dataclass(frozen=True)
@@ -261,33 +260,19 @@ class History:
         ([1.0, 2.0], [1.0, 0.0])
         """
         owner = "History.difficulty"
-        by = Parameter("loss", choices=_SCORES, name="by").check(by, owner)
+        by = Parameter("loss", choices=tuple(SCORES), name="by").check(by, owner)
         learnt_below = Parameter(0.0, name="learnt_below").check(learnt_below, owner)
         losses = self._losses.values  # read first, as indices are written first
         known = np.isfinite(losses)
         samples, losses = self._indices.values[: losses.size][known], losses[known]
-        counts = np.bincount(samples, minlength=self.n)
-        if not counts.all():
+        unknown = np.bincount(samples, minlength=self.n) == 0
+        if unknown.any():
             raise ValueError(
-                f"{owner}: sample {int(counts.argmin())} has no recorded loss "
-                f"({int((counts == 0).sum())} of {self.n} have none). Record a run that trains on "
+                f"{owner}: sample {int(unknown.argmax())} has no recorded loss "
+                f"({int(unknown.sum())} of {self.n} have none). Record a run that trains on "
                 "all of them, or take sample_losses."
             )
-        if by == "loss":
-            return np.bincount(samples, weights=losses) / counts
-        # Sample after sample, each in the order of time.
-        order = np.argsort(samples, kind="stable")
-        samples, learnt = samples[order], losses[order] < learnt_below
-        if by == "first_learnt":
-            starts = np.cumsum(counts) - counts
-            visit = np.arange(samples.size) - starts[samples]
-            score = np.full(self.n, counts.max())
-            np.minimum.at(score, samples[learnt], visit[learnt])
-        else:
-            forgotten = learnt[:-1] & ~learnt[1:] & (samples[:-1] == samples[1:])
-            score = np.bincount(samples[1:][forgotten], minlength=self.n)
-            score[np.bincount(samples, weights=learnt) == 0] = score.max() + 1
-        return score.astype(np.float64)
+        return SCORES[by](samples, losses, learnt_below).astype(np.float64)
 
     def to_pandas(self) -> Any:
         """One row per kept step, as a ``pandas.DataFrame``.

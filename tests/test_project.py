@@ -16,7 +16,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 # The rooms of the package from the ground floor up: each may import those before it, and itself.
 # `backend` is TensorFlow and Keras, so that nothing before it knows of either.
 ROOMS = (
-    *("parameters", "validation", "files", "columns", "style", "samplers"),
+    *("parameters", "validation", "files", "columns", "difficulty", "style", "samplers"),
     *("backend", "sources", "loaders", "history", "datasets", "loops"),
     *("checks", "comparison", "figures", "exercises", "lab", "course", "notebook_guard", "__main__"),
 )
