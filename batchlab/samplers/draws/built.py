@@ -23,6 +23,13 @@ class Built:
     """
 
     built_with: Given
+    __signature__: inspect.Signature
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Python 3.10 would show that of __new__ where a class has no __init__ of its own.
+        of_init = inspect.signature(cls.__init__)
+        cls.__signature__ = of_init.replace(parameters=list(of_init.parameters.values())[1:])
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         built = super().__new__(cls)
