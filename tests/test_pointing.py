@@ -55,13 +55,14 @@ def rows(card: dict[str, Any]) -> dict[str, str]:
 
 def test_a_card_says_what_is_known_of_a_sample(lab: BatchLab, page: Page) -> None:
     session = lab.a
-    wrong = int((session.labels != session.given_labels).argmax())
+    given = session.given.labels[session.kept]  # before the noise
+    wrong = int((session.labels != given).argmax())
     page.say("look", sample=wrong, kept=True)
     (card,) = page.answers
     said = rows(card)
     assert (card["kind"], card["title"], card["kept"]) == ("card", f"#{wrong}", True)
     assert said["class"] == session.classes[session.labels[wrong]]
-    assert said["true class"] == session.classes[session.given_labels[wrong]] != said["class"]
+    assert said["true class"] == session.classes[given[wrong]] != said["class"]
     assert float(said["loss now"]) == pytest.approx(session.losses_of([wrong])[0], rel=0.01)
     assert said["drawn"].startswith(str(session.history.visits[wrong]))
     assert float(said["height"]) == pytest.approx(HEIGHT[wrong], rel=1e-3)
@@ -70,7 +71,7 @@ def test_a_card_says_what_is_known_of_a_sample(lab: BatchLab, page: Page) -> Non
     assert card["curve"]["steps"] == steps
     losses = [session.losses_at(step)[batches[step] == wrong][0] for step in steps]
     np.testing.assert_allclose(card["curve"]["losses"], losses)
-    right = int((session.labels == session.given_labels).argmax())
+    right = int((session.labels == given).argmax())
     assert "true class" not in rows(lab.pointing.card(session, right))
 
 
