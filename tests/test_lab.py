@@ -749,6 +749,29 @@ def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPat
     assert_same(weights(again), weights(lab))
 
 
+def test_a_value_that_comes_while_an_older_one_is_taken_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = BatchLab(X, Y)
+    size, seen = lab.controls["batch_size"], []
+    size.observe(lambda change: seen.append(change["new"]), "value")
+    later = threading.Thread(target=setattr, args=(size, "value", 7))
+    shown = lab.board.show_values
+
+    def interrupted(*rest: Any) -> None:
+        later.start()  # the hand moves on, on a thread of its own
+        later.join(0.3)
+        shown(*rest)
+
+    size.value = 9
+    monkeypatch.setattr(lab.board, "show_values", interrupted)
+    lab.worker.take_letters()
+    later.join()
+    assert seen == [9, 7]
+    monkeypatch.undo()
+    lab.run(1)
+    assert seen == [9, 7]
+    assert lab.sampler.batch_size == 7
+
+
 @pytest.mark.parametrize("change", ["label_noise", "Compare with B", "Reset"])
 def test_a_run_that_was_thrown_away_comes_back(change: str) -> None:
     lab = BatchLab(X, Y)

@@ -298,8 +298,9 @@ class Worker:
             except Exception:
                 board.show_traceback()
         if letters:
-            asked_for = {name for _, name in self.box.waiting}  # the next call sees to these
-            board.show_values(self.panel.runs.sessions, asked_for)
+            with board.lock:  # else a value could come between these two lines, and be shown no more
+                asked_for = {name for _, name in self.box.waiting}  # the next call sees to these
+                board.show_values(self.panel.runs.sessions, asked_for)
         return bool(letters)
 
     def _take(self, run: int, name: str, value: Any) -> None:
