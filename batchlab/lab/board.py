@@ -15,6 +15,7 @@ import ipywidgets as widgets
 from batchlab.lab.drawing.screen import Screen
 from batchlab.lab.page import Page
 from batchlab.lab.parts import (
+    SLIDERS,
     button,
     control_for,
     details_of,
@@ -264,6 +265,10 @@ class Board:
         if name in self._drawers:
             set_visible(self._drawers[name], value)
         self._tell(name, value)
+
+    def slides(self, name: Any) -> bool:
+        """Whether that is a slider, which can be dragged."""
+        return isinstance(self.controls.get(name), SLIDERS)
 
     # -- showing ---------------------------------------------------------------------------------
 

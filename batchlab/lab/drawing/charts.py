@@ -18,7 +18,6 @@ from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
-DRAGGED = 50  # steps within which the next value of a setting belongs to the same drag
 SMOOTHED = 20  # steps whose mean the loss curve shows
 MOST_PLACES = 400  # points of a curve: there are not many more pixels
 MOST_NAMES = 12  # classes that are named under the class mix
@@ -90,7 +89,7 @@ class Curves(Chart):
 
     def update(self) -> bool:
         for session, (ticks, (low, high)) in zip(self.sessions, self._changes):
-            steps = _changes(session.history.events)
+            steps = [change.step for change in session.history.changes]
             ticks.set_segments([[(step, low), (step, high)] for step in steps])
         last = max(session.history.steps for session in self.sessions)
         return fit(self.axes.set_xlim, self.axes.get_xlim(), max(last, 10))
@@ -320,16 +319,6 @@ def _cut(name: str) -> str:
 def _starts(session: Session) -> list[int]:
     """The steps from which on another strategy was at work."""
     return sorted({0, *(e.step for e in session.history.events if e.name == "strategy")})
-
-
-def _changes(events: Sequence[Any]) -> list[int]:
-    """The steps at which something was changed; a setting that is being dragged counts once."""
-    pairs = zip([None, *events], events)
-    return [
-        event.step
-        for before, event in pairs
-        if before is None or event.name != before.name or event.step - before.step > DRAGGED
-    ]
 
 
 def fit(

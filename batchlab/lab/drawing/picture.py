@@ -127,7 +127,7 @@ def _words(session: Session, name: str) -> str:
     return (
         f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
         f"{history.coverage:.0%} of the samples seen; {mix}"
-        f"live changes: {len(history.events)}."
+        f"live changes: {len(history.changes)}."
     )
 
 
