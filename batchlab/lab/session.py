@@ -18,7 +18,7 @@ from batchlab.history import History
 from batchlab.lab.byhand import ByHand, hand_over, held
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
-from batchlab.lab.record import Record
+from batchlab.lab.record import Models, Record
 from batchlab.lab.settings import DATA_SETTINGS, hand_settings
 from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
@@ -94,6 +94,8 @@ class Session(Experiment, Record, ByHand):
         What was chosen so far, at least the last 640 000 samples, and every change.
     scores : list of (int, float)
         Balanced accuracy, or what else ``score_name`` says, by step.
+    models : Models
+        The model as it was at earlier steps.
     clock : dict of str to float
         Seconds spent "choosing", "training", "drawing" and "compiling" since step 0.
 
@@ -203,6 +205,8 @@ class Session(Experiment, Record, ByHand):
         self._chances: deque[NDArray[np.float32] | None] = deque(maxlen=CHANCES_KEPT)
         self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
         self._past = [(0, dict(self.settings))]  # the settings from a step on
+        self.models = Models(self.model.variables)
+        self.models.keep(0)
         self.score_if_due()
 
     def twin(self, **settings: Any) -> Session:
@@ -357,7 +361,9 @@ class Session(Experiment, Record, ByHand):
         self._drawn_chances: list[NDArray[np.float32] | None] = []
         try:
             while (left := before + steps - self.history.steps) > 0:
-                self._runner.run(left)
+                every = self.models.every
+                self._runner.run(min(left, every - self.history.steps % every))
+                self.models.keep(self.history.steps)
         finally:  # of a step that failed there is no record
             self._chances.extend(self._drawn_chances[: self.history.steps - before])
             self._marks.append((time.perf_counter(), self.history.steps))
