@@ -72,6 +72,7 @@ class LetterBox:
                 return False
             self._steps_to_go += steps
             self._called = True
+            self._lock.notify_all()
             needed, self._manned = not self._manned, True
             return needed
 
@@ -96,9 +97,9 @@ class LetterBox:
         self.pause()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until the panel is paused."""
+        """Wait, but not longer than until the panel is paused, or the thread is called."""
         with self._lock:
-            self._lock.wait_for(lambda: not self._steps_to_go, timeout=seconds)
+            self._lock.wait_for(lambda: self._called or not self._steps_to_go, timeout=seconds)
 
     @property
     def waiting(self) -> list[Any]:

@@ -234,6 +234,18 @@ class Histogram(Chart):
         ]
         self.moving += self.steps
 
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        """What is counted of one sample."""
+        raise NotImplementedError
+
+    def bars_of(self, run: int, sample: int) -> list[NDArray[Any]]:
+        """The bars in which a sample is counted: left, bottom, right and top, in pixels from below."""
+        counts, edges, _ = self.steps[run].get_data()
+        places = np.searchsorted(edges, self.values_of(self.sessions[run], sample), side="right") - 1
+        places = np.unique(np.clip(places, 0, len(counts) - 1))
+        corners = [[(edges[place], 0), (edges[place + 1], counts[place])] for place in places]
+        return [self.axes.transData.transform(both).ravel() for both in corners]
+
     def paint(self) -> None:
         for session, step in zip(self.sessions, self.steps):
             colour = colour_of(session.strategy)
@@ -249,6 +261,9 @@ class Visits(Histogram):
         place = {"transform": self.axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
         self._unseen = self.axes.text(1.06, 1.02, "", color=self.theme.ink, **place)
         self.moving.append(self._unseen)
+
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        return session.history.visits[sample : sample + 1]
 
     def update(self) -> bool:
         most = max(int(session.history.visits.max()) for session in self.sessions)
@@ -275,16 +290,23 @@ class Distribution(Histogram):
         self.axes.yaxis.set_major_formatter(percent)
         self.outlines(LOSS_EDGES)
 
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        recent = zip(session.history.indices[-RECENT:], session.history.losses[-RECENT:])
+        return _countable(np.concatenate([*(losses[batch == sample] for batch, losses in recent), []]))
+
     def update(self) -> bool:
         tops = []
         for session, step in zip(self.sessions, self.steps):
-            recent = session.history.losses[-RECENT:]
-            losses = np.concatenate([*recent, []])
-            losses = np.clip(losses[np.isfinite(losses)], LOSS_EDGES[0], LOSS_EDGES[-1])
+            losses = _countable(np.concatenate([*session.history.losses[-RECENT:], []]))
             counts = np.histogram(losses, LOSS_EDGES)[0] / max(len(losses), 1)
             step.set_data(counts, LOSS_EDGES)
             tops.append(counts.max())
         return fit(self.axes.set_ylim, self.axes.get_ylim(), max(*tops, 0.1))
+
+
+def _countable(losses: NDArray[Any]) -> NDArray[Any]:
+    """Losses as the bars count them."""
+    return np.clip(losses[np.isfinite(losses)], LOSS_EDGES[0], LOSS_EDGES[-1])
 
 
 def names_of(sessions: Sequence[Session]) -> list[str]:
