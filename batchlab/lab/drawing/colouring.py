@@ -22,7 +22,7 @@ GRADIENT = f"linear-gradient(to right, {', '.join(to_hex(colour) for colour in C
 CLASS, LOSS, VISITS, CHANCE = "class", "last loss", "visits", "chance to be next"
 BY = (CLASS, LOSS, VISITS, CHANCE)
 LEAST_LOSS = 1e-4  # smaller ones have one shade
-KEY = (2.0, 0.34)  # inches
+KEY = (2.1, 0.34)  # inches
 
 
 class Colouring:
@@ -145,7 +145,8 @@ class Key:
         self.axes.set_visible(bool(key))
         if key:
             name = "target" if self.colouring.by == CLASS else self.colouring.by
-            self._name.set_text(literal(f"{name} ({key['hollow']})" if key["hollow"] else name))
+            hollow = key["hollow"].replace("hollow:", "○")
+            self._name.set_text(literal(f"{name} ({hollow})" if hollow else name))
             self._low.set_text(key["low"])
             self._high.set_text(key["high"])
 
