@@ -19,11 +19,20 @@ from batchlab.validation import as_array, check_indices
 
 @dataclass(frozen=True)
 class Event:
-    """One live change: from batch number `step` on, `name` has this `value`."""
+    """One live change: from batch number `step` on, `name` has this `value`.
+
+    While a slider is dragged, batches are trained with the values it passes: each of them is an event,
+    so that a replay is exact, and all but the first are marked as going on with the same `drag`.
+    """
 
     step: int
     name: str
     value: Any
+    drag: bool = False
+
+    def plain(self) -> list[Any]:
+        """The same as plain JSON, where the value is."""
+        return [self.step, self.name, self.value, *[True] * self.drag]
 
 
 class History:
@@ -57,7 +66,7 @@ class History:
     params : dict
         ``verbose``, ``epochs`` and ``steps`` of the run, as in Keras.
     events : list of Event
-        The live changes, in order.
+        The live changes, in order; see also `changes`.
     visits : ndarray of int64, shape (n,)
         How often each sample was trained on.
     steps : int
@@ -147,11 +156,24 @@ class History:
         self._ends.drop(first)
         self._ends.values[:] -= cut
 
-    def record_event(self, name: str, value: Any) -> None:
-        """Note that the setting `name` has been `value` since the step that comes next."""
+    def record_event(self, name: str, value: Any, drag: bool = False) -> None:
+        """Note that the setting `name` has been `value` since the step that comes next.
+
+        With `drag` it goes on with the change before, if that was of the same setting.
+        """
         if not isinstance(name, str):
             raise TypeError(f"History.record_event: name must be a string, got {shown(name)}.")
-        self.events.append(Event(self.steps, name, value))
+        drag = bool(drag and self.events and self.events[-1].name == name)
+        self.events.append(Event(self.steps, name, value, drag))
+
+    @property
+    def changes(self) -> list[Event]:
+        """What a reader did: like `events`, but a drag is one: with its first step, its last value."""
+        changes: list[Event] = []
+        for event in self.events:
+            step = changes.pop().step if event.drag else event.step
+            changes.append(Event(step, event.name, event.value))
+        return changes
 
     def end_epoch(self, logs: dict[str, Any]) -> None:
         """Close an epoch with its metrics by name: numbers, arrays, or what callbacks put there."""
@@ -324,7 +346,7 @@ class History:
             "epochs": len(self.epoch),
             "epoch_steps": self.epoch_steps,
             "params": self.params,
-            "events": [[event.step, event.name, event.value] for event in self.events],
+            "events": [event.plain() for event in self.events],
             "steps": self.steps,
             "scored": self.scored,
         }

@@ -25,6 +25,7 @@ from batchlab import (
     RandomSampler,
     RankSampler,
     SequentialSampler,
+    Session,
     ShardedSampler,
     StratifiedSampler,
     WeightedSampler,
@@ -673,7 +674,7 @@ def test_files_and_recipe_from_the_panel(tmp_path: Path) -> None:
     lab.controls["File"].value = str(tmp_path / "mine")
     for label in ("Save", "CSV", "PNG", "SVG"):
         lab.controls[label].click()
-    wait_for(lambda: len(list(tmp_path.iterdir())) == 4)
+    wait_for(lambda: len(list(tmp_path.glob("mine.*"))) == 4)  # not what is still being written
     assert lab.board.error.value == ""
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["mine.csv", "mine.json", "mine.png", "mine.svg"]
@@ -730,8 +731,10 @@ def test_sliders_give_short_numbers_and_bear_the_names_of_classes() -> None:
     assert lab.controls["balance"].step == 0.01
 
 
-def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "HANDS_REST", 0.5)
+def test_a_drag_is_one_change_and_a_replay_of_it_is_exact(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(worker, "HANDS_REST", 0.02)
     lab = BatchLab(X, Y)
     lab.run(1)  # compiled
     lab.controls["speed"].value = 1000.0
@@ -742,11 +745,68 @@ def test_a_drag_is_a_few_events_and_its_end_is_one(monkeypatch: pytest.MonkeyPat
         time.sleep(0.01)
     wait_for(lambda: lab.sampler.batch_size == 1)
     lab.stop()
-    moves = lab.history.events
-    assert 0 < len(moves) < 12  # all 40 in one piece of training on a busy machine
-    again = BatchLab(X, Y)
-    again.run(lab.history.steps, {event.step: {event.name: event.value} for event in moves})
-    assert_same(weights(again), weights(lab))
+    events = lab.history.events
+    assert len({event.step for event in events}) > 1  # it acted while it was dragged
+    assert [event.drag for event in events] == [False] + [True] * (len(events) - 1)
+    (change,) = lab.history.changes
+    assert (change.step, change.name, change.value) == (events[0].step, "batch_size", 1)
+    ticks = lab.views.picture.axes["L"].collections[-1]
+    lab.views.picture.png()
+    assert [segment[0, 0] for segment in ticks.get_segments()] == [change.step]
+    assert "live changes: 1." in lab.views.picture.words()
+    lab.save(tmp_path / "run.json")
+    for again in (
+        BatchLab.load(tmp_path / "run.json", X, Y).a,
+        lab.a.replayed(),
+        Session(X, Y),
+    ):
+        if not again.history.steps:
+            again.run(lab.history.steps, {event.step: {event.name: event.value} for event in events})
+        else:
+            assert again.history.events == events
+        assert_same(again.model.get_weights(), weights(lab))
+
+
+def test_two_values_of_a_slider_with_a_pause_or_another_change_between_are_two_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = BatchLab(X, Y)
+
+    def taken(*moves: tuple[str, Any]) -> int:
+        before = len(lab.history.changes)
+        for name, value in moves:
+            lab.controls[name].value = value
+            lab.worker.take_letters()
+        return len(lab.history.changes) - before
+
+    assert taken(("batch_size", 20), ("batch_size", 21), ("batch_size", 22)) == 1
+    assert taken(("learning_rate", 0.1), ("batch_size", 23), ("learning_rate", 0.2)) == 3
+    assert taken(("strategy", "sequential"), ("strategy", "random")) == 2  # chosen, not dragged
+    monkeypatch.setattr(worker, "HANDS_PAUSE", 0.0)
+    assert taken(("batch_size", 30), ("batch_size", 31)) == 2
+
+
+def test_a_value_that_comes_while_an_older_one_is_taken_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = BatchLab(X, Y)
+    size, seen = lab.controls["batch_size"], []
+    size.observe(lambda change: seen.append(change["new"]), "value")
+    later = threading.Thread(target=setattr, args=(size, "value", 7))
+    shown = lab.board.show_values
+
+    def interrupted(*rest: Any) -> None:
+        later.start()  # the hand moves on, on a thread of its own
+        later.join(0.3)
+        shown(*rest)
+
+    size.value = 9
+    monkeypatch.setattr(lab.board, "show_values", interrupted)
+    lab.worker.take_letters()
+    later.join()
+    assert seen == [9, 7]
+    monkeypatch.undo()
+    lab.run(1)
+    assert seen == [9, 7]
+    assert lab.sampler.batch_size == 7
 
 
 @pytest.mark.parametrize("change", ["label_noise", "Compare with B", "Reset"])

@@ -17,6 +17,7 @@ from batchlab import RandomSampler, Session, datasets, figures
 from batchlab.lab.drawing import picture
 from batchlab.lab.drawing.microscope import Microscope
 from batchlab.lab.drawing.picture import Picture
+from batchlab.lab.record import MODELS_KEPT, Models
 from batchlab.style import THEMES, class_colours, colour_of
 
 
@@ -373,7 +374,50 @@ def test_microscope_shows_chances_and_losses_of_a_past_batch(moons: Session, the
     rings = glass.axes["stage"].collections[-2].get_offsets()
     np.testing.assert_array_equal(rings, moons.x[batch])
     title = glass.axes["stage"].get_title(loc="left")
-    assert title == "Batch of step 15, model of now, step 60"
+    assert title == "Batch of step 15, model of step 12"
+
+
+def test_the_microscope_shows_the_model_of_the_step_it_stands_at() -> None:
+    session = session_of(datasets.moons(n=100))
+    session.run(50, {20: {"learning_rate": 0.05}})
+    glass, present = Microscope(session), session.model.get_weights()
+    for step in (0, 24, 48):
+        seen_at(glass, step)
+        surface = np.array(glass.axes["stage"].images[0].get_array())
+        then = session.replayed(until=step)
+        grid = glass._stage._grid
+        np.testing.assert_array_equal(surface, figures.surface_values(then.predict(grid)))
+    assert glass.axes["stage"].get_title(loc="left") == "Batch of step 48, model of then"
+    seen_at(glass, 47)
+    assert glass.axes["stage"].get_title(loc="left") == "Batch of step 47, model of step 44"
+    for one, two in zip(session.model.get_weights(), present):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_long_run_keeps_ever_fewer_of_its_models() -> None:
+    class Variable:
+        value = 0.0
+
+        def numpy(self) -> np.ndarray:
+            return np.array(self.value)
+
+        def assign(self, value: np.ndarray) -> None:
+            self.value = float(value)
+
+    variable = Variable()
+    models = Models([variable])
+    for step in range(20_000):
+        variable.value = float(step)
+        models.keep(step)
+    assert len(models._kept) <= MODELS_KEPT
+    for step in (0, 777, 19_000):
+        with models.as_of(step, now=20_000) as then:
+            assert then == variable.value
+            assert step - models.every < then <= step
+        assert variable.value == 19_999
+    with pytest.raises(ZeroDivisionError), models.as_of(5, now=20_000):
+        1 / 0  # noqa: B018
+    assert variable.value == 19_999
 
 
 def test_microscope_in_words(moons: Session) -> None:

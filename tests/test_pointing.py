@@ -55,13 +55,14 @@ def rows(card: dict[str, Any]) -> dict[str, str]:
 
 def test_a_card_says_what_is_known_of_a_sample(lab: BatchLab, page: Page) -> None:
     session = lab.a
-    wrong = int((session.labels != session.given_labels).argmax())
+    given = session.given.labels[session.kept]  # before the noise
+    wrong = int((session.labels != given).argmax())
     page.say("look", sample=wrong, kept=True)
     (card,) = page.answers
     said = rows(card)
     assert (card["kind"], card["title"], card["kept"]) == ("card", f"#{wrong}", True)
     assert said["class"] == session.classes[session.labels[wrong]]
-    assert said["true class"] == session.classes[session.given_labels[wrong]] != said["class"]
+    assert said["true class"] == session.classes[given[wrong]] != said["class"]
     assert float(said["loss now"]) == pytest.approx(session.losses_of([wrong])[0], rel=0.01)
     assert said["drawn"].startswith(str(session.history.visits[wrong]))
     assert float(said["height"]) == pytest.approx(HEIGHT[wrong], rel=1e-3)
@@ -70,7 +71,7 @@ def test_a_card_says_what_is_known_of_a_sample(lab: BatchLab, page: Page) -> Non
     assert card["curve"]["steps"] == steps
     losses = [session.losses_at(step)[batches[step] == wrong][0] for step in steps]
     np.testing.assert_allclose(card["curve"]["losses"], losses)
-    right = int((session.labels == session.given_labels).argmax())
+    right = int((session.labels == given).argmax())
     assert "true class" not in rows(lab.pointing.card(session, right))
 
 
@@ -293,3 +294,58 @@ def test_the_legend_of_the_stage_stays_on_the_paper(classes: int, length: int) -
     assert said[-1] == "batch"
     if classes > 30:
         assert int(said[-2].split()[1]) + len(said) - 2 == classes
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_the_histograms_know_in_which_bar_a_sample_is(runs: int) -> None:
+    sessions = [Session(DATA.x_train, DATA.y_train)]
+    sessions[1:] = [sessions[0].twin(strategy="prioritized")] * (runs - 1)
+    for session in sessions:
+        session.run(60)
+    picture = Picture(sessions)
+    picture.png()
+    session = sessions[-1]
+    visits, losses = (picture.axes[letter] for letter in "VD")
+    for sample in (int(session.history.visits.argmax()), 7):
+        boxes = np.array(picture.bars_of(runs - 1, sample))
+        assert (boxes[:, 2:] > 0).all()
+        corners = boxes[:, :2] + boxes[:, 2:] / 2
+        x, y = visits.transData.inverted().transform((corners[0, 0], picture.size[1] - corners[0, 1]))
+        times = session.history.visits
+        assert abs(x - times[sample]) <= 0.5
+        sides = [(boxes[0, 0], 0), (boxes[0, 0] + boxes[0, 2], 0)]
+        low, high = visits.transData.inverted().transform(sides)[:, 0]
+        assert 2 * y == pytest.approx(((times > low) & (times < high)).sum(), abs=0.7)
+        found = {
+            loss
+            for batch, known in zip(session.history.indices[-50:], session.history.losses[-50:])
+            for loss in np.clip(known[batch == sample], 1e-6, 10)
+        }
+        ends = [
+            losses.transData.inverted().transform([(left, 0), (left + width, 0)])[:, 0]
+            for left, _, width, _ in boxes[1:]
+        ]
+        assert all(any(a * 0.99 <= loss <= b * 1.01 for a, b in ends) for loss in found)
+        assert all(any(a * 0.99 <= loss <= b * 1.01 for loss in found) for a, b in ends)
+    fresh = Session(DATA.x_train, DATA.y_train)
+    (only,) = Picture([fresh]).bars_of(0, 3)  # never drawn: among the visits, not the losses
+    assert only[2] > 0
+
+
+@pytest.mark.parametrize("by", BY)
+def test_a_file_has_the_key_of_the_colours_and_a_page_has_its_own(by: str) -> None:
+    session = Session(DATA.x_train, DATA.y_train)
+    session.run(3)
+    colouring = Colouring()
+    colouring.by = by
+    picture = Picture([session], colouring=colouring)
+    key, file = colouring.key(session), picture.svg()
+    assert all(f"<!-- {key[end]} -->" in file for end in ("low", "high") if key)
+    hollow = key.get("hollow", "").removeprefix("hollow: ")
+    assert not hollow or f"<!-- {by} (○ {hollow}) -->" in file
+    recorded = [part for parts in picture.recording() for part in parts]
+    texts = {each.get("text", "") for part in recorded for each in part["commands"]}
+    assert not any(text.startswith(by) for text in texts if by != CLASS)
+    with_key = picture.png()
+    picture._in_files.clear()
+    assert (picture.png() != with_key) == (by != CLASS)

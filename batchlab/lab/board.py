@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import ipywidgets as widgets
 from batchlab.lab.drawing.screen import Screen
 from batchlab.lab.page import Page
 from batchlab.lab.parts import (
+    SLIDERS,
     button,
     control_for,
     details_of,
@@ -80,6 +82,8 @@ class Board:
         The controls of the settings.
     live : set of str
         The settings that wait for the next step.
+    lock : RLock
+        Held while a control is heard, or told what to show.
     screen, past_screen : Screen
         Where the run and the past batch are drawn.
     page : Page
@@ -90,6 +94,9 @@ class Board:
         self, session: Session, look: Mapping[str, Any], tell: Callable[[str, Any], None]
     ) -> None:
         self._tell = tell
+        # Held while a control is heard or told what to show, on whatever thread: a value that a hand
+        # has just given must not be overwritten by the one before.
+        self.lock = threading.RLock()
         self.controls: dict[str, widgets.Widget] = {}
         self.status, self.error, self.written = (widgets.HTML() for _ in range(3))
         self.said, self.details, self.past_words = (widgets.HTML() for _ in range(3))
@@ -242,18 +249,26 @@ class Board:
     def _heard(self, name: str, value: Any) -> None:
         """Tell it; what is raised is shown in the panel: elsewhere it would be lost."""
         try:
-            if name in self._shown:
-                value = heard_from(self.controls[name], value)
-                # A slider gives back what it is told to show, rounded to its own steps: no change.
-                if shows_alike(self.controls[name], value, self._shown[name]):
-                    return
-                self._shown[name] = value
-                self._grey_out(name, value)
-            if name in self._drawers:
-                set_visible(self._drawers[name], value)
-            self._tell(name, value)
+            with self.lock:
+                self._hear_value(name, value)
         except Exception:
             self.show_traceback()
+
+    def _hear_value(self, name: str, value: Any) -> None:
+        if name in self._shown:
+            value = heard_from(self.controls[name], value)
+            # A slider gives back what it is told to show, rounded to its own steps: no change.
+            if shows_alike(self.controls[name], value, self._shown[name]):
+                return
+            self._shown[name] = value
+            self._grey_out(name, value)
+        if name in self._drawers:
+            set_visible(self._drawers[name], value)
+        self._tell(name, value)
+
+    def slides(self, name: Any) -> bool:
+        """Whether that is a slider, which can be dragged."""
+        return isinstance(self.controls.get(name), SLIDERS)
 
     # -- showing ---------------------------------------------------------------------------------
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from batchlab.history import Event
 from batchlab.lab.settings import HAND
 from batchlab.parameters import Parameter
 from batchlab.samplers import HandPickedSampler, Sampler
@@ -59,7 +61,7 @@ class ByHand:
     """What a :class:`Session` offers to a hand; its parts are explained there."""
 
     history: Any
-    apply: Callable[[str, Any], None]
+    apply: Callable[..., None]
     run: Callable[..., Any]
     reset: Callable[[], None]
     twin: Callable[..., Session]
@@ -122,40 +124,39 @@ class ByHand:
         self.reset()
         self._repeat(steps, events)
 
-    def _until(self, until: int | None) -> tuple[int, list[tuple[int, str, Any]]]:
+    def _until(self, until: int | None) -> tuple[int, list[Event]]:
         trained = self.history.steps
         if until is None:
             until = trained
         steps = Parameter(0, low=0, high=trained, name="until").check(until, "Session")
-        events = [(event.step, event.name, event.value) for event in self.history.events]
         # Those of the very last step were made after it, and no step was trained with them yet.
-        return steps, [event for event in events if event[0] < steps or steps == trained]
+        return steps, [e for e in self.history.events if e.step < steps or steps == trained]
 
-    def _repeat(self, steps: int, events: list[tuple[int, str, Any]]) -> None:
-        plan: dict[int, list[tuple[str, Any]]] = {}
-        for step, name, value in events:
-            plan.setdefault(step, []).append((name, value))
+    def _repeat(self, steps: int, events: list[Event]) -> None:
+        plan: dict[int, list[tuple[str, Any, bool]]] = {}
+        for event in events:
+            plan.setdefault(event.step, []).append((event.name, event.value, event.drag))
         since = plan.pop(steps, ())
         if steps:
             self.run(steps, plan)
-        for name, value in since:
-            self.apply(name, value)
+        for change in since:
+            self.apply(*change)
 
 
 def _with_changes(
-    session: Session, events: list[tuple[int, str, Any]], changes: Mapping[str, Any]
-) -> Iterator[tuple[int, str, Any]]:
+    session: Session, events: list[Event], changes: Mapping[str, Any]
+) -> Iterator[Event]:
     """The events of another run that hold beside the changes already made in `session`."""
     strategy = session.strategy
     excluded = session.value("exclude") if "exclude" in changes else ()
-    for step, name, value in events:
-        if name == "exclude" and name in changes:
-            value = (*excluded, *value)
-        elif name in changes or name not in session.settable(strategy):
+    for event in events:
+        if event.name == "exclude" and event.name in changes:
+            event = replace(event, value=(*excluded, *event.value))
+        elif event.name in changes or event.name not in session.settable(strategy):
             continue
-        if name == "strategy":
-            strategy = value
-        yield step, name, value
+        if event.name == "strategy":
+            strategy = event.value
+        yield event
 
 
 class PanelByHand:

@@ -46,7 +46,8 @@ function render({ model, el }) {
   };
 
   const soon = () => (waiting ||= requestAnimationFrame(() => ((waiting = 0), dress(root))));
-  const changes = new MutationObserver(soon);
+  const isCard = ({ target }) => target.closest?.(".batchlab-card"); // they change with every sample
+  const changes = new MutationObserver((records) => records.every(isCard) || soon());
   const sizes = new ResizeObserver(() => {
     if (root.clientWidth) tell("narrow", root.clientWidth < NARROW);
   });

@@ -109,8 +109,9 @@ class Pointing:
         run = min(max(message["run"], 0), len(panel.runs.sessions) - 1)
 
         def answer() -> None:
-            session = panel.runs.sessions[run]
-            canvas.send({"kind": "card", **self.card(session, message["sample"], message["kept"])})
+            sample = message["sample"]
+            card = self.card(panel.runs.sessions[run], sample, message["kept"])
+            canvas.send({"kind": "card", "bars": panel.views.picture.bars_of(run, sample), **card})
 
         if not panel.worker.now(answer):
             self._questions.append(answer)

@@ -35,13 +35,14 @@ WRITTEN_OUT = 1000
 _TAKEN = {"x", "y", "np", "keras", "validation_data", "make_model", "strategies", "session", "a", "b"}
 
 
-def grouped(changes: Sequence[tuple[int, str, Any]]) -> Events:
+def grouped(changes: Sequence[Sequence[Any]]) -> Events:
     """Changes as `Session.run` takes them; in pairs where the order within a step counts."""
     events: dict[int, Any] = {}
     for step, group in groupby(changes, key=lambda change: change[0]):
-        pairs = [(name, value) for _, name, value in group]
-        names = [name for name, _ in pairs]
+        pairs = [tuple(change) for _, *change in group]
+        names = [name for name, *_ in pairs]
         plain = len(set(names)) == len(names) and "strategy" not in names[1:]
+        plain = plain and all(len(pair) == 2 for pair in pairs)
         events[step] = dict(pairs) if plain else pairs
     return events
 
@@ -240,7 +241,7 @@ def save(path: str | Path, sessions: Sequence[Session], pace: str) -> None:
             {
                 "settings": session.data_settings,
                 "steps": session.history.steps,
-                "events": [[e.step, e.name, e.value] for e in session.history.events],
+                "events": [event.plain() for event in session.history.events],
             }
             for session in sessions
         ],
@@ -259,7 +260,10 @@ def read(path: str | Path) -> dict[str, Any]:
         for run in state["runs"]:
             if set(run["settings"]) != set(DATA_SETTINGS) or not isinstance(run["steps"], int):
                 raise ValueError("a run in it is damaged")
-            run["events"] = [(int(step), str(name), value) for step, name, value in run["events"]]
+            run["events"] = [
+                (int(step), str(name), value, *map(bool, drag))
+                for step, name, value, *drag in run["events"]
+            ]
         if not 1 <= len(state["runs"]) <= 2 or not {"data", "first weights", "batch_size"} <= set(state):
             raise ValueError("parts of it are missing")
     except (ValueError, KeyError, TypeError) as error:  # JSON and Unicode errors are ValueErrors
@@ -272,8 +276,8 @@ def replay(session: Session, run: dict[str, Any]) -> None:
     steps = run["steps"]
     if steps:
         session.run(steps, grouped([event for event in run["events"] if event[0] < steps]))
-    for _, name, value in (event for event in run["events"] if event[0] >= steps):
-        session.apply(name, value)
+    for _, *change in (event for event in run["events"] if event[0] >= steps):
+        session.apply(*change)
 
 
 def check_same(session: Session, state: dict[str, Any], path: str | Path) -> None:

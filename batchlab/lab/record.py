@@ -4,12 +4,69 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from batchlab.history import History
+
+MODELS_KEPT, BYTES_KEPT = 400, 64 * 2**20  # more steps than a slider has places; and for all of them
+
+
+class Models:
+    """A model as it was at some steps of its run: every few of them, ever fewer as the run gets longer.
+
+    Parameters
+    ----------
+    variables : sequence of keras.Variable
+        Those of the model.
+
+    Attributes
+    ----------
+    every : int
+        Those of the multiples of so many steps are kept.
+    """
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = variables
+        size = sum(value.nbytes for value in self._values())
+        self._most = min(MODELS_KEPT, BYTES_KEPT // max(size, 1))
+        self._kept: list[tuple[int, list[NDArray[Any]]]] = []
+        self.every = 4
+
+    def keep(self, step: int) -> None:
+        """Keep the model of now, which is that of `step`, if it is time."""
+        if self._most < 2 or step % self.every:
+            return
+        self._kept.append((step, self._values()))
+        if len(self._kept) > self._most:
+            self.every *= 2
+            self._kept = [kept for kept in self._kept if kept[0] % self.every == 0]
+
+    @contextmanager
+    def as_of(self, step: int, now: int) -> Iterator[int]:
+        """Let the model be for a while what it was at `step`, or shortly before: at the step given."""
+        place = bisect_right(self._kept, step, key=lambda kept: kept[0])
+        if step >= now or not place:
+            yield now
+            return
+        then, values = self._kept[place - 1]
+        present = self._values()
+        try:
+            self._assign(values)
+            yield then
+        finally:
+            self._assign(present)
+
+    def _values(self) -> list[NDArray[Any]]:
+        return [variable.numpy() for variable in self._variables]
+
+    def _assign(self, values: list[NDArray[Any]]) -> None:
+        for variable, value in zip(self._variables, values):
+            variable.assign(value)
 
 
 class Record:
@@ -19,6 +76,7 @@ class Record:
     scores: list[tuple[int, float]]
     validation_losses: list[tuple[int, float]]
     score_name: str
+    models: Models
     _chances: deque[NDArray[np.float32] | None]  # of the newest steps
     _past: list[tuple[int, dict[str, Any]]]  # the settings from a step on
 

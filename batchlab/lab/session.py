@@ -19,7 +19,7 @@ from batchlab.lab.byhand import ByHand, hand_over, held
 from batchlab.lab.data import SCORED, loader_of
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
-from batchlab.lab.record import Record
+from batchlab.lab.record import Models, Record
 from batchlab.lab.settings import DATA_SETTINGS, hand_settings
 from batchlab.loaders import Load
 from batchlab.loops import CompiledSteps
@@ -41,7 +41,9 @@ CHANCES_KEPT = 20_000
 # The record of what was chosen goes back as far for batches of 32, so that a panel that is left
 # alone does not fill the memory.
 SAMPLES_KEPT = 32 * CHANCES_KEPT
-Events = Mapping[int, Mapping[str, Any] | Sequence[tuple[str, Any]]]
+Change = tuple[Any, ...]  # name, value, and whether it goes on with a drag
+Events = Mapping[int, Mapping[str, Any] | Sequence[Change]]
+
 
 class Session(Experiment, Record, ByHand):
     """A model, the data, a few strategies, and the record of one run.
@@ -97,6 +99,8 @@ class Session(Experiment, Record, ByHand):
         What was chosen so far, at least the last 640 000 samples, and every change.
     scores : list of (int, float)
         Balanced accuracy, or what else ``score_name`` says, by step.
+    models : Models
+        The model as it was at earlier steps.
     clock : dict of str to float
         Seconds spent "choosing", "training", "drawing" and "compiling" since step 0.
 
@@ -210,6 +214,8 @@ class Session(Experiment, Record, ByHand):
         self._chances: deque[NDArray[np.float32] | None] = deque(maxlen=CHANCES_KEPT)
         self._losses_now: tuple[int, NDArray[np.float32]] = (-1, np.empty(0, np.float32))
         self._past = [(0, dict(self.settings))]  # the settings from a step on
+        self.models = Models(self.model.variables)
+        self.models.keep(0)
         self.score_if_due()
 
     def twin(self, **settings: Any) -> Session:
@@ -246,8 +252,11 @@ class Session(Experiment, Record, ByHand):
             other.apply(name, value)
         return other
 
-    def apply(self, name: str, value: Any) -> None:
-        """Change a setting from the next batch on, and record it as an event."""
+    def apply(self, name: str, value: Any, drag: bool = False) -> None:
+        """Change a setting from the next batch on, and record it as an event.
+
+        With `drag` it goes on with the change before: see :class:`batchlab.history.Event`.
+        """
         value = self.check(name, value)
         present = self.value(name)
         if value == present or (
@@ -258,7 +267,7 @@ class Session(Experiment, Record, ByHand):
         self._change(self.samplers, self.strategy, name, value)
         if name == "strategy":
             self.strategy = value
-        self.history.record_event(name, value)
+        self.history.record_event(name, value, drag)
         self._past.append((self.history.steps, dict(self.settings)))
 
     def _change(self, samplers: Mapping[str, Any], strategy: str, name: str, value: Any) -> None:
@@ -291,7 +300,8 @@ class Session(Experiment, Record, ByHand):
             How many steps to train.
         events : mapping of int to mapping of str to value, optional
             ``{step: {name: value}}``; steps count from the start of the session. A new strategy
-            comes before its settings; where another order counts: ``{step: [(name, value), …]}``.
+            comes before its settings; where another order counts: ``{step: [(name, value), …]}``, and
+            ``(name, value, True)`` goes on with the drag of the change before.
 
         Returns
         -------
@@ -321,18 +331,18 @@ class Session(Experiment, Record, ByHand):
         end = self.history.steps + steps
         return self._pieces(end, self._checked_events(events or {}, self.history.steps, end))
 
-    def _pieces(self, end: float, plan: dict[int, list[tuple[str, Any]]]) -> Iterator[int]:
+    def _pieces(self, end: float, plan: dict[int, list[Change]]) -> Iterator[int]:
         for step in sorted({self.history.steps, *plan, end}):
             while self.history.steps < step:
                 self.advance(int(min(step - self.history.steps, SCORE_EVERY)))
                 self.score_if_due()
                 yield self.history.steps
-            for name, value in plan.get(step, ()):
-                self.apply(name, value)
+            for change in plan.get(step, ()):
+                self.apply(*change)
 
     def _checked_events(
         self, events: Events, start: int, end: float
-    ) -> dict[int, list[tuple[str, Any]]]:
+    ) -> dict[int, list[Change]]:
         """The events in order of steps, or an error before anything is trained."""
         if not isinstance(events, Mapping):
             raise TypeError(f"Session: events must be a dict by step, got {type(events).__name__}.")
@@ -340,14 +350,14 @@ class Session(Experiment, Record, ByHand):
         steps = {whole.check(step, "Session"): changes for step, changes in events.items()}
         strategy = self.strategy
         trial = copy.deepcopy(self.samplers) if events else {}
-        plan: dict[int, list[tuple[str, Any]]] = {}
+        plan: dict[int, list[Change]] = {}
         for step in sorted(steps):
             if not start <= step < end:
                 raise ValueError(
                     f"Session: events has step {step}, but this run goes from step {start} to {end - 1}."
                 )
             plan[step] = _pairs(steps[step], step)
-            for name, value in plan[step]:
+            for name, value, *_ in plan[step]:
                 checked = self.check(name, value, strategy)
                 self._change(trial, strategy, name, checked)
                 if name == "strategy":
@@ -361,7 +371,9 @@ class Session(Experiment, Record, ByHand):
         self._drawn_chances: list[NDArray[np.float32] | None] = []
         try:
             while (left := before + steps - self.history.steps) > 0:
-                self._runner.run(left)
+                every = self.models.every
+                self._runner.run(min(left, every - self.history.steps % every))
+                self.models.keep(self.history.steps)
         finally:  # of a step that failed there is no record
             self._chances.extend(self._drawn_chances[: self.history.steps - before])
             self._marks.append((time.perf_counter(), self.history.steps))
@@ -430,14 +442,14 @@ class Session(Experiment, Record, ByHand):
             self.validation_losses.append((step, loss))
 
 
-def _pairs(changes: Any, step: int) -> list[tuple[str, Any]]:
+def _pairs(changes: Any, step: int) -> list[Change]:
     """The changes of a step in order: where a dict gives none, a new strategy comes first."""
     if isinstance(changes, Mapping):
         return _strategy_first(changes)
     if isinstance(changes, Sequence) and all(
-        isinstance(change, Sequence) and len(change) == 2 for change in changes
+        isinstance(change, Sequence) and len(change) in (2, 3) for change in changes
     ):
-        return [(name, value) for name, value in changes]
+        return list(map(tuple, changes))
     raise TypeError(
         f"Session: events must give a dict from setting to value for step {step}, got {changes!r}."
     )

@@ -21,6 +21,7 @@ FRAMES_PER_SECOND, STATUS_PER_SECOND = 12, 3
 # step if that is more: so a slow picture cannot starve the training.
 DRAWING_SHARE = 0.18
 HANDS_REST = 0.25  # seconds between two values of one drag: each is an event, for a replay to be exact
+HANDS_PAUSE = 1.0  # seconds after which the next value of a slider is another drag, another change
 PATIENCE = 30.0  # seconds that a call waits for the step at work; to compile a model takes some
 FILES = {"Save": ".json", "CSV": ".csv", "PNG": ".png", "SVG": ".svg"}
 
@@ -71,6 +72,7 @@ class LetterBox:
                 return False
             self._steps_to_go += steps
             self._called = True
+            self._lock.notify_all()
             needed, self._manned = not self._manned, True
             return needed
 
@@ -95,9 +97,9 @@ class LetterBox:
         self.pause()
 
     def sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until the panel is paused."""
+        """Wait, but not longer than until the panel is paused, or the thread is called."""
         with self._lock:
-            self._lock.wait_for(lambda: not self._steps_to_go, timeout=seconds)
+            self._lock.wait_for(lambda: self._called or not self._steps_to_go, timeout=seconds)
 
     @property
     def waiting(self) -> list[Any]:
@@ -136,6 +138,7 @@ class Worker:
         self._status_due = 0.0  # these are on the clock of time.monotonic
         self._draw_at = self._draw_change_at = 0.0
         self._drawing_cost = 0.0  # seconds of a picture, on average: now and then one takes long
+        self._changed: tuple[Any, float] = (None, 0.0)  # which letter was done last, and when
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -292,17 +295,24 @@ class Worker:
             board.error.value = ""
         for (run, name), value in letters.items():
             try:
-                self._take(run, name, value)
+                self._take(run, name, value, drag=self._goes_on(run, name))
             except (TypeError, ValueError, IndexError) as error:  # all has stayed as it was: go on
                 board.show_error(error)
             except Exception:
                 board.show_traceback()
         if letters:
-            asked_for = {name for _, name in self.box.waiting}  # the next call sees to these
-            board.show_values(self.panel.runs.sessions, asked_for)
+            with board.lock:  # else a value could come between these two lines, and be shown no more
+                asked_for = {name for _, name in self.box.waiting}  # the next call sees to these
+                board.show_values(self.panel.runs.sessions, asked_for)
         return bool(letters)
 
-    def _take(self, run: int, name: str, value: Any) -> None:
+    def _goes_on(self, run: int, name: Any) -> bool:
+        """Whether this is the same slider as before and soon after: one drag, or a few key presses."""
+        (before, then), now = self._changed, time.monotonic()
+        self._changed = ((run, name), now)
+        return before == (run, name) and now < then + HANDS_PAUSE and self.panel.board.slides(name)
+
+    def _take(self, run: int, name: Any, value: Any, drag: bool) -> None:
         panel = self.panel
         if isinstance(name, Request):
             name.do(panel, panel.runs.sessions[min(run, len(panel.runs.sessions) - 1)])
@@ -312,7 +322,7 @@ class Worker:
             self.start_anew({run: {name: value}})
         elif name in panel.board.live:
             if run < len(panel.runs.sessions):  # or there is no B any more
-                panel.runs.sessions[run].apply(name, value)
+                panel.runs.sessions[run].apply(name, value, drag)
         elif name == "Reset":
             self.start_anew()
         elif name == "Undo":

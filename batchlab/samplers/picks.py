@@ -197,7 +197,8 @@ class Hand(Wrapper):
 
     @property
     def _idle(self) -> bool:
-        return self._open is None and self._factors is None and not self.pin and not self.next
+        own = vars(self)  # this is asked before every batch
+        return not (own["pin"] or own["next"]) and self._open is None and self._factors is None
 
     @property
     def _skips(self) -> bool:

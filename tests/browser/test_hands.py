@@ -27,6 +27,7 @@ CELLS = (
     "lab",
 )
 SETUP, PLANE, IMAGES = range(3)
+OUTPUT = ".jp-OutputArea-output:has(.batchlab-panel)"  # the cell has a note and a picture, too
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def notebook(chromium: Browser, lab_server: LabServer, screenshots: Path) -> Ite
 def shown(notebook: LabPage, cell: int) -> HandView:
     """A fresh panel: its cell is run again."""
     notebook.run_cells(cell)
-    panel = PanelView(notebook.cell(CELLS[cell]).locator(".jp-OutputArea-output"))
+    panel = PanelView(notebook.cell(CELLS[cell]).locator(OUTPUT))
     panel.wait()
     notebook.select(cell)
     hand = HandView(notebook, panel)

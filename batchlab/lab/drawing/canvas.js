@@ -91,6 +91,36 @@ function draw(context, recording) {
   }
 }
 
+const MANY = 300; // markers of one part that are drawn on a layer, once for as long as they stay the same
+
+// Draws the parts that move; `layers` keeps by their numbers what was drawn before and takes long.
+function drawMoving(context, parts, sharpness, layers) {
+  const before = new Map(layers);
+  layers.clear();
+  for (const part of parts) {
+    const clip = part.commands[0]?.clip;
+    const markers = part.commands.reduce((sum, { places: [begin, end] = [0, 0] }) => sum + (end - begin) / 2, 0);
+    if (!clip || markers < MANY) {
+      draw(context, part);
+      continue;
+    }
+    const [left, top] = clip.map((side) => Math.floor(side * sharpness)); // whole pixels stay sharp
+    layers.set(part.number, before.get(part.number) ?? layerOf(part, clip, sharpness, [left, top]));
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.drawImage(layers.get(part.number), left, top);
+    context.restore();
+  }
+}
+
+function layerOf(part, [, , width, height], sharpness, [left, top]) {
+  const layer = new OffscreenCanvas(Math.ceil(width * sharpness) + 2, Math.ceil(height * sharpness) + 2);
+  const context = layer.getContext("2d");
+  context.setTransform(sharpness, 0, 0, sharpness, -left, -top);
+  draw(context, part);
+  return layer;
+}
+
 // Whether what is behind an element is dark: every front end has its own word for its themes.
 function onDark(element) {
   for (let behind = element; behind; behind = behind.parentElement) {
@@ -108,6 +138,7 @@ function render({ model, el }) {
   canvas.setAttribute("role", "img");
   canvas.style.maxWidth = "100%";
   const hand = pointing(model, el, canvas);
+  const layers = new Map();
   let drawn = []; // what is on `frame`
   let waiting = 0;
 
@@ -123,6 +154,7 @@ function render({ model, el }) {
       }
       canvas.style.width = `${width}px`;
       drawn = null;
+      layers.clear();
     }
     if (parts !== drawn) {
       const below = frame.getContext("2d");
@@ -133,7 +165,7 @@ function render({ model, el }) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.drawImage(frame, 0, 0);
     context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
-    model.get("moving").forEach((part) => draw(context, part));
+    drawMoving(context, model.get("moving"), sharpness, layers);
     canvas.setAttribute("aria-label", model.get("words"));
     hand.drawn();
     canvas.dispatchEvent(new Event("load")); // as an image does

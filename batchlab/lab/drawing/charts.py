@@ -18,7 +18,6 @@ from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
-DRAGGED = 50  # steps within which the next value of a setting belongs to the same drag
 SMOOTHED = 20  # steps whose mean the loss curve shows
 MOST_PLACES = 400  # points of a curve: there are not many more pixels
 MOST_NAMES = 12  # classes that are named under the class mix
@@ -90,7 +89,7 @@ class Curves(Chart):
 
     def update(self) -> bool:
         for session, (ticks, (low, high)) in zip(self.sessions, self._changes):
-            steps = _changes(session.history.events)
+            steps = [change.step for change in session.history.changes]
             ticks.set_segments([[(step, low), (step, high)] for step in steps])
         last = max(session.history.steps for session in self.sessions)
         return fit(self.axes.set_xlim, self.axes.get_xlim(), max(last, 10))
@@ -235,6 +234,18 @@ class Histogram(Chart):
         ]
         self.moving += self.steps
 
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        """What is counted of one sample."""
+        raise NotImplementedError
+
+    def bars_of(self, run: int, sample: int) -> list[NDArray[Any]]:
+        """The bars in which a sample is counted: left, bottom, right and top, in pixels from below."""
+        counts, edges, _ = self.steps[run].get_data()
+        places = np.searchsorted(edges, self.values_of(self.sessions[run], sample), side="right") - 1
+        places = np.unique(np.clip(places, 0, len(counts) - 1))
+        corners = [[(edges[place], 0), (edges[place + 1], counts[place])] for place in places]
+        return [self.axes.transData.transform(both).ravel() for both in corners]
+
     def paint(self) -> None:
         for session, step in zip(self.sessions, self.steps):
             colour = colour_of(session.strategy)
@@ -250,6 +261,9 @@ class Visits(Histogram):
         place = {"transform": self.axes.transAxes, "ha": "right", "va": "bottom", "fontsize": 8}
         self._unseen = self.axes.text(1.06, 1.02, "", color=self.theme.ink, **place)
         self.moving.append(self._unseen)
+
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        return session.history.visits[sample : sample + 1]
 
     def update(self) -> bool:
         most = max(int(session.history.visits.max()) for session in self.sessions)
@@ -276,16 +290,23 @@ class Distribution(Histogram):
         self.axes.yaxis.set_major_formatter(percent)
         self.outlines(LOSS_EDGES)
 
+    def values_of(self, session: Session, sample: int) -> NDArray[Any]:
+        recent = zip(session.history.indices[-RECENT:], session.history.losses[-RECENT:])
+        return _countable(np.concatenate([*(losses[batch == sample] for batch, losses in recent), []]))
+
     def update(self) -> bool:
         tops = []
         for session, step in zip(self.sessions, self.steps):
-            recent = session.history.losses[-RECENT:]
-            losses = np.concatenate([*recent, []])
-            losses = np.clip(losses[np.isfinite(losses)], LOSS_EDGES[0], LOSS_EDGES[-1])
+            losses = _countable(np.concatenate([*session.history.losses[-RECENT:], []]))
             counts = np.histogram(losses, LOSS_EDGES)[0] / max(len(losses), 1)
             step.set_data(counts, LOSS_EDGES)
             tops.append(counts.max())
         return fit(self.axes.set_ylim, self.axes.get_ylim(), max(*tops, 0.1))
+
+
+def _countable(losses: NDArray[Any]) -> NDArray[Any]:
+    """Losses as the bars count them."""
+    return np.clip(losses[np.isfinite(losses)], LOSS_EDGES[0], LOSS_EDGES[-1])
 
 
 def names_of(sessions: Sequence[Session]) -> list[str]:
@@ -320,16 +341,6 @@ def _cut(name: str) -> str:
 def _starts(session: Session) -> list[int]:
     """The steps from which on another strategy was at work."""
     return sorted({0, *(e.step for e in session.history.events if e.name == "strategy")})
-
-
-def _changes(events: Sequence[Any]) -> list[int]:
-    """The steps at which something was changed; a setting that is being dragged counts once."""
-    pairs = zip([None, *events], events)
-    return [
-        event.step
-        for before, event in pairs
-        if before is None or event.name != before.name or event.step - before.step > DRAGGED
-    ]
 
 
 def fit(

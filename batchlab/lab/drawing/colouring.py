@@ -8,11 +8,13 @@ from weakref import WeakKeyDictionary
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from batchlab.history import History
 from batchlab.lab.session import CHANCES_UP_TO, Session
+from batchlab.style import Theme, literal
 
 SHADES = 24  # so few that points of one shade are drawn together
 COLOURS = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.97, SHADES))
@@ -20,6 +22,7 @@ GRADIENT = f"linear-gradient(to right, {', '.join(to_hex(colour) for colour in C
 CLASS, LOSS, VISITS, CHANCE = "class", "last loss", "visits", "chance to be next"
 BY = (CLASS, LOSS, VISITS, CHANCE)
 LEAST_LOSS = 1e-4  # smaller ones have one shade
+KEY = (2.1, 0.34)  # inches
 
 
 class Colouring:
@@ -105,6 +108,47 @@ class Colouring:
             losses[np.concatenate(history.indices[-new:])] = np.concatenate(history.losses[-new:])
             self._last[history] = done, losses
         return losses
+
+
+class Key:
+    """The scale of the colours in a corner of the stage, for files: a page has its own above the picture.
+
+    Parameters
+    ----------
+    stage : matplotlib.axes.Axes
+        Where the points are.
+    session : Session
+        Whose points.
+    colouring : Colouring
+        What their colours say.
+    theme : Theme
+        Colours of the page.
+    """
+
+    def __init__(self, stage: Axes, session: Session, colouring: Colouring, theme: Theme) -> None:
+        self.session, self.colouring = session, colouring
+        figure, box = stage.figure, stage.get_position()
+        width, height = KEY[0] / figure.get_figwidth(), KEY[1] / figure.get_figheight()
+        self.axes = figure.add_axes((box.x1 - width, box.y1 - height, width, height))
+        self.axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+        self.axes.patch.set(facecolor=theme.background, alpha=0.85)
+        self.axes.spines[:].set_color(theme.data)
+        self.axes.imshow([COLOURS], extent=(0.25, 0.75, 0.12, 0.38), aspect="auto")
+        small = {"fontsize": 7, "color": theme.ink, "va": "center"}
+        self._name = self.axes.text(0.5, 0.72, "", ha="center", **small)
+        self._low = self.axes.text(0.22, 0.25, "", ha="right", **small)
+        self._high = self.axes.text(0.78, 0.25, "", ha="left", **small)
+
+    def update(self) -> None:
+        """Say what the colours mean now; nothing where they mean classes."""
+        key = self.colouring.key(self.session)
+        self.axes.set_visible(bool(key))
+        if key:
+            name = "target" if self.colouring.by == CLASS else self.colouring.by
+            hollow = key["hollow"].replace("hollow:", "○")
+            self._name.set_text(literal(f"{name} ({hollow})" if hollow else name))
+            self._low.set_text(key["low"])
+            self._high.set_text(key["high"])
 
 
 def chances_of(session: Session) -> NDArray[np.float64] | None:

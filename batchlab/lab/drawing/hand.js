@@ -76,14 +76,13 @@ function curveOf({ steps, losses, last }) {
   return holder.firstChild;
 }
 
-// Put a card beside a place of the picture, so that it stays within it.
-function placeCard(card, holder, [x, y]) {
+// Put a card beside a place of the picture, on the side that has more room. Nothing is measured: that
+// would make the page lay itself out anew for every sample that a mouse passes.
+function placeCard(card, [x, y], [width, height]) {
   card.hidden = false;
-  const { offsetWidth: width, offsetHeight: height } = card;
-  const left = x + 16 + width < holder.clientWidth ? x + 16 : x - 16 - width;
-  const top = Math.min(Math.max(y - height / 2, 0), holder.clientHeight - height);
-  card.style.left = `${Math.max(left, 0)}px`;
-  card.style.top = `${Math.max(top, 0)}px`;
+  const across = x < width / 2 ? "16px" : "calc(-100% - 16px)";
+  const up = `${-Math.round(100 * Math.min(Math.max(y / height, 0), 1))}%`;
+  card.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px) translate(${across}, ${up})`;
 }
 
 // The rows above the picture: colours, tools, a field for numbers, and what to do with what is chosen.

@@ -110,15 +110,16 @@ class LayeredFigure:
             for name, box in _boxes(split).items()
         }
         self._moving: list[Artist] = []
+        self._in_files: list[Artist] = []
         # What is drawn already: the pixels of all that stays, and for a page each artist.
         self._frame: Any = None
         # By one recorder: matplotlib remembers for it how wide its words are.
         self._recorder = Recorder(self.figure)
         self._recorded: dict[Artist, Recording] = {}
 
-    def settle(self, moving: Iterable[Artist]) -> None:
-        """Say which artists move, in the order of drawing."""
-        self._moving = list(moving)
+    def settle(self, moving: Iterable[Artist], in_files: Iterable[Artist] = ()) -> None:
+        """Say which artists move, in the order of drawing, and which of them only files need."""
+        self._moving, self._in_files = list(moving), list(in_files)
         self._move(True)
 
     def outgrown(self, *names: str) -> None:
@@ -134,6 +135,9 @@ class LayeredFigure:
     def update(self) -> None:
         """Bring everything up to the present."""
         raise NotImplementedError
+
+    def update_files(self) -> None:
+        """Bring up to the present what only files need."""
 
     def targets(self) -> list[tuple[int, Targets]]:
         """What can be pointed at, each with the number of its run; as of the last `update`."""
@@ -163,12 +167,13 @@ class LayeredFigure:
         """The picture as it is now, as a PNG file."""
         with DRAWING:
             self.update()
+            self.update_files()
             if self._frame is None:
                 self._canvas.draw()
                 self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
                 self._recorded.clear()  # nothing is "stale" any more
             self._canvas.restore_region(self._frame)
-            for artist in self._moving:
+            for artist in (*self._moving, *self._in_files):
                 artist.draw(self._canvas.get_renderer())
                 self._recorded.pop(artist, None)
             file = io.BytesIO()
@@ -179,6 +184,7 @@ class LayeredFigure:
         """The picture as it is now, as an SVG file, which stays sharp at any size."""
         with DRAWING:
             self.update()
+            self.update_files()
             file = io.StringIO()
             self._move(False)
             self.figure.savefig(file, format="svg", metadata={"Date": None})
@@ -187,7 +193,7 @@ class LayeredFigure:
         return file.getvalue()
 
     def _move(self, moving: bool) -> None:
-        for artist in self._moving:
+        for artist in (*self._moving, *self._in_files):
             artist.set_animated(moving)
 
 

@@ -114,9 +114,10 @@ class Microscope(LayeredFigure):
     def update(self) -> None:
         session = self.session
         batch, losses = session.batch(self.step), session.losses_at(self.step)
-        self._stage.refresh()
+        with session.models.as_of(self.step, session.history.steps) as then:
+            self._stage.refresh()
         self._stage.show(batch, losses)
-        self._give_title()
+        self._give_title(then)
         order = largest_first(losses)
         samples, first = np.unique(batch[order], return_index=True)  # one that came twice has one row
         order = order[np.sort(first)][:MOST_ROWS]
@@ -137,11 +138,11 @@ class Microscope(LayeredFigure):
         places = np.column_stack([np.full(len(rows), (x0 + x1) / 2), self.size[1] - heights])
         return Targets(samples, places, ((x1 - x0) / 2, axes.bbox.height / (2 * len(rows) or 1)))
 
-    def _give_title(self) -> None:
-        """Whose batch it is, and whose model the surface is: not the one that chose the batch."""
+    def _give_title(self, then: int) -> None:
+        """Whose batch it is, and whose model the surface is: of that step, or shortly before."""
         title = f"Batch of step {self.step}"
         if self._flat:
-            title += f", model of now, step {self.session.history.steps}"
+            title += ", model of then" if then == self.step else f", model of step {then}"
         if self.axes["stage"].get_title(loc="left") != title:
             self.axes["stage"].set_title(title, loc="left", fontsize=10)
             self.outgrown("stage")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from batchlab.lab.drawing.charts import Distribution, Losses, Mix, Scores, Visits, names_of
-from batchlab.lab.drawing.colouring import Colouring
+from batchlab.lab.drawing.colouring import Colouring, Key
 from batchlab.lab.drawing.layered import WIDTH, LayeredFigure, Split, Targets
-from batchlab.lab.drawing.stage import make_stage, margins_of
+from batchlab.lab.drawing.stage import Points, make_stage, margins_of
 from batchlab.lab.session import Session
 
 CHARTS = {"L": Losses, "R": Scores, "M": Mix, "V": Visits, "D": Distribution}
@@ -75,7 +75,10 @@ class Picture(LayeredFigure):
         }
         self._name_strategies()
         parts = (*self._stages, *self._charts.values())
-        self.settle(each for part in parts for each in part.moving)
+        pointed = [stage for stage in self._stages if isinstance(stage, Points)]
+        self._keys = [Key(each.axes, each.session, each.colouring, self.theme) for each in pointed]
+        moving = [each for part in parts for each in part.moving]
+        self.settle(moving, in_files=[key.axes for key in self._keys])
 
     def _name_strategies(self) -> None:
         """Titles, keys and colours say which strategies are at work."""
@@ -99,8 +102,21 @@ class Picture(LayeredFigure):
             if chart.update():
                 self.outgrown(letter)
 
+    def update_files(self) -> None:
+        for key in self._keys:
+            key.update()
+
     def targets(self) -> list[tuple[int, Targets]]:
         return [(run, stage.targets) for run, stage in enumerate(self._stages)]
+
+    def bars_of(self, run: int, sample: int) -> list[list[float]]:
+        """Where the histograms count a sample: left, top, width and height in pixels."""
+        height = self.size[1]
+        boxes = [box for letter in "VD" for box in self._charts[letter].bars_of(run, sample)]
+        return [
+            [left, height - top, right - left, top - below]
+            for left, below, right, top in np.reshape(boxes, (-1, 4)).round(1).tolist()
+        ]
 
     def words(self) -> str:
         """What the picture shows, for readers who cannot see it and for tests.
@@ -127,7 +143,7 @@ def _words(session: Session, name: str) -> str:
     return (
         f"{name} after {history.steps} steps, now with the strategy {session.strategy}: "
         f"{history.coverage:.0%} of the samples seen; {mix}"
-        f"live changes: {len(history.events)}."
+        f"live changes: {len(history.changes)}."
     )
 
 

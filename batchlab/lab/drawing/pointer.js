@@ -3,7 +3,8 @@
 
 const CELL = 24; // pixels of the grid in which the nearest sample is looked for
 const BRUSH = 18; // pixels from its middle to its rim
-const FRESH = 400; // milliseconds after which a card that is kept is asked for again
+const FRESH = 400; // milliseconds after which what is known of a sample is asked for again
+const REST = 40; // milliseconds on one sample before it is asked for: a hand may only be passing
 
 // Bytes of the kernel as numbers; copied, for they may lie askew.
 function numbersOf({ buffer, byteOffset, byteLength }, Kind) {
@@ -93,14 +94,18 @@ function pointing(model, el, canvas) {
   let run = -1; // of what is chosen; -1 is the one that the sliders show
   let tool = "choose";
   let hovered = null; // a sample
+  let pointed = null; // the same sample, where it is on this canvas: {sample, run, place}
   let kept = null; // {sample, run, place}
+  let bars = new Map(); // by sample, where the histograms count it: boxes of the picture of the run
   let stroke = null; // {kind, line, samples, run}, while the mouse is down
   let mouse = null; // where it is now
+  let shape = [1, 1, 1]; // the canvas on the page: width, height, and pixels of it for one of the picture
   let waiting = 0;
   let asked = null; // what the kernel has not answered yet
-  let wanted = null;
+  const wanted = new Map(); // the next question about the kept card, and about the other
   let askedAt = 0;
   let later = 0;
+  let resting = 0;
 
   const hand = {
     take(chosenTool) {
@@ -116,7 +121,8 @@ function pointing(model, el, canvas) {
       model.send(how === "what if" ? { kind: how, ...message } : { kind: "pick", how, ...message });
     },
   };
-  const row = model.get("role") === "run" ? makeBar(model, hand) : makePastBar(model);
+  const isRun = model.get("role") === "run";
+  const row = isRun ? makeBar(model, hand) : makePastBar(model);
   el.append(row.bar, holder);
 
   // What one picture of a panel says, all of them hear.
@@ -125,6 +131,7 @@ function pointing(model, el, canvas) {
   const heard = ({ detail }) => {
     if (detail.panel !== model.get("panel")) return;
     if (detail.what === "hovered") hovered = detail.sample;
+    else if (detail.what === "bars") bars = new Map([...bars, [detail.sample, detail.bars]].slice(-2));
     else {
       [chosen, run] = [new Set(detail.samples), detail.run];
       row.showChosen(chosen);
@@ -136,7 +143,6 @@ function pointing(model, el, canvas) {
   const redraw = () => (waiting ||= requestAnimationFrame(draw));
   function draw() {
     waiting = 0;
-    if (mouse && !stroke) hover();
     const sharpness = overlay.width / model.get("size")[0];
     context.setTransform(sharpness, 0, 0, sharpness, 0, 0);
     context.clearRect(0, 0, overlay.width, overlay.height);
@@ -145,6 +151,7 @@ function pointing(model, el, canvas) {
     for (const sample of stroke?.samples ?? []) mark(sample, 5, bright, 2.5);
     if (kept) mark(kept.sample, 9, bright, 2);
     if (hovered !== null) mark(hovered, 9, bright, 2.5);
+    if (isRun) markBars(hovered ?? kept?.sample, bright);
     if (stroke?.line || (mouse && isBrush())) drawStroke(ink);
   }
 
@@ -163,6 +170,12 @@ function pointing(model, el, canvas) {
     }
   }
 
+  function markBars(sample, colour) {
+    context.strokeStyle = colour;
+    context.lineWidth = 2;
+    for (const [x, y, width, height] of bars.get(sample) ?? []) context.strokeRect(x, y, width, height);
+  }
+
   function drawStroke(ink) {
     context.strokeStyle = ink;
     context.lineWidth = 1;
@@ -175,50 +188,56 @@ function pointing(model, el, canvas) {
   }
 
   const isBrush = () => tool !== "choose" && tool !== "lasso";
-  const scale = () => canvas.clientWidth / model.get("size")[0];
-  const placeOf = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / scale(), (event.clientY - box.top) / scale()];
-  };
-  const onPage = ([x, y]) => [x * scale(), y * scale()];
+  const placeOf = ({ offsetX, offsetY }) => [offsetX / shape[2], offsetY / shape[2]];
+  const onPage = (place) => place.map((each) => each * shape[2]);
+  const place = (each, { place: [x, y] }) => placeCard(each, onPage([x, y]), shape);
 
   function hover() {
-    const found = nearest(charts, ...mouse);
+    const found = mouse && nearest(charts, ...mouse);
     const sample = found?.sample ?? null;
-    if (sample === null || sample !== hovered) card.hidden = true;
-    if (sample === hovered) return;
+    if (sample === (pointed?.sample ?? null)) return;
+    clearTimeout(resting);
+    pointed = found && { sample, run: found.targets.run, place: found.targets.at(found.k) };
     share("hovered", { sample });
+    card.hidden = true;
     if (!found || kept?.sample === sample) return;
     fill(card, { title: `#${sample}` });
-    placeCard(card, holder, onPage(found.targets.at(found.k)));
-    ask({ sample, run: found.targets.run, kept: false, place: found.targets.at(found.k) });
+    place(card, pointed);
+    resting = setTimeout(() => ask({ ...pointed, kept: false }), REST);
   }
 
   function ask(question) {
-    wanted = question;
-    if (asked && performance.now() - askedAt < 2000) return; // the kernel is busy with one
-    [asked, wanted, askedAt] = [question, null, performance.now()];
-    const { sample, run: ofRun, kept: full } = question;
-    model.send({ kind: "look", sample, run: ofRun, kept: full });
+    wanted.set(question.kept, question);
+    if (!asked || performance.now() - askedAt > 2000) askNext(); // else the kernel is busy with one
+  }
+
+  function askNext() {
+    const [question] = wanted.values();
+    asked = question ?? null;
+    if (!question) return;
+    wanted.delete(question.kept);
+    askedAt = performance.now();
+    model.send({ kind: "look", sample: question.sample, run: question.run, kept: question.kept });
   }
 
   function answered({ kind, ...answer }) {
     if (kind !== "card") return;
-    const { place } = asked ?? {};
-    asked = null;
-    if (kept && answer.kept && answer.sample === kept.sample) {
+    const { sample } = answer;
+    if (kept && answer.kept && sample === kept.sample) {
       fill(keptCard, answer, letGo);
-      placeCard(keptCard, holder, onPage(kept.place));
-    } else if (answer.sample === hovered && place) {
+      place(keptCard, kept);
+    } else if (sample === pointed?.sample && sample !== kept?.sample) {
       fill(card, answer);
-      placeCard(card, holder, onPage(place));
+      place(card, pointed);
     }
-    if (wanted) ask(wanted);
+    if ([pointed?.sample, kept?.sample].includes(sample)) share("bars", { sample, bars: answer.bars });
+    askNext();
   }
 
   function askAgain() {
     later = 0;
     if (kept) ask({ ...kept, kept: true });
+    if (pointed && pointed.sample !== kept?.sample) ask({ ...pointed, kept: false });
   }
 
   function letGo() {
@@ -265,7 +284,8 @@ function pointing(model, el, canvas) {
     mouse = placeOf(event);
     if (stroke?.line) stroke.line.push(mouse);
     else if (stroke) paint();
-    redraw();
+    else hover();
+    if (stroke || isBrush()) redraw(); // else only another sample is something to draw
   };
   canvas.onpointerup = (event) => {
     const done = stroke;
@@ -281,16 +301,21 @@ function pointing(model, el, canvas) {
   };
   canvas.onpointerleave = () => {
     mouse = null;
-    card.hidden = true;
-    share("hovered", { sample: null });
+    hover();
   };
   const escape = (event) => event.key === "Escape" && letGo();
   el.addEventListener("keydown", escape);
 
   const changed = () => {
     charts = model.get("targets").map((each) => new Targets(each));
+    if (!stroke) hover(); // thumbnails change under a mouse that lies still
     redraw();
   };
+  const measure = () => {
+    shape = [canvas.clientWidth, canvas.clientHeight, canvas.clientWidth / model.get("size")[0] || 1];
+  };
+  const sizes = new ResizeObserver(measure);
+  sizes.observe(canvas);
   const said = () => row.showChosen(chosen);
   model.on("change:targets", changed);
   model.on("change:hand change:note", said);
@@ -304,15 +329,17 @@ function pointing(model, el, canvas) {
       for (const side of ["width", "height"]) if (overlay[side] !== canvas[side]) overlay[side] = canvas[side];
       holder.classList.toggle("batchlab-dark", model.get("theme") === "dark");
       redraw();
-      if (kept) later ||= setTimeout(askAgain, FRESH);
+      if (kept || pointed) later ||= setTimeout(askAgain, FRESH);
     },
     end() {
       document.removeEventListener("batchlab", heard);
       model.off("change:targets", changed);
       model.off("change:hand change:note", said);
       model.off("msg:custom", answered);
+      sizes.disconnect();
       cancelAnimationFrame(waiting);
       clearTimeout(later);
+      clearTimeout(resting);
     },
   };
 }

@@ -6,6 +6,7 @@ is written down are matplotlib's own calls, so a picture is described once, for 
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.transforms import Affine2D, Transform
 from numpy.typing import NDArray
 
 Recording = dict[str, Any]  # what `Recorder.record` returns
+_NUMBERS = count()  # of recordings: a page draws one of them once, where that takes long
 
 
 class Recorder(RendererBase):
@@ -43,11 +45,16 @@ class Recorder(RendererBase):
         self._count = 0
 
     def record(self, artist: Artist) -> Recording:
-        """What drawing `artist` takes: commands, the numbers and the images they refer to."""
+        """What drawing `artist` takes: commands, with the numbers and images they refer to; its number."""
         self._commands, self._rows_kept, self._images, self._count = [], [], [], 0
         artist.draw(self)
         numbers = np.concatenate([np.empty(0, np.float32), *self._rows_kept])
-        return {"commands": self._commands, "numbers": numbers.tobytes(), "images": self._images}
+        return {
+            "number": next(_NUMBERS),
+            "commands": self._commands,
+            "numbers": numbers.tobytes(),
+            "images": self._images,
+        }
 
     def get_canvas_width_height(self) -> tuple[float, float]:
         return self.width, self.height
