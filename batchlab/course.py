@@ -40,7 +40,8 @@ def for_students(notebook: Any) -> Any:
 
     A solution inside a function becomes ``raise NotImplementedError``; so does the inside of one that
     defines a function. Other names become ``name = ...``. :func:`batchlab.exercises.check` answers
-    both with "your turn". The text after a ``reveal`` is folded, up to the next heading or quote.
+    both with "your turn". The text after a ``reveal`` is folded, up to what is to be done next:
+    a heading, a quote, or "Your turn".
 
     Parameters
     ----------
@@ -223,7 +224,8 @@ def _is_stored(node: ast.AST) -> bool:
 
 def _fold(text: str) -> str:
     lines = text.split("\n")
-    end = next((place for place, line in enumerate(lines) if line[:1] in ("#", ">")), len(lines))
+    ends = (place for place, line in enumerate(lines) if line.startswith(("#", ">", "**Your turn")))
+    end = next(ends, len(lines))
     if not "".join(lines[:end]).strip():
         return text
     return "\n".join([_FOLDED, "", *lines[:end], "", "</details>", "", *lines[end:]]).rstrip()
