@@ -212,7 +212,7 @@ def _opening(notebook: Any) -> Iterator[str]:
 NUMBER = re.compile(r"(?<![\w.])(\d{1,3}(?:[ \u2009\u202f]\d{3})+|\d+(?:\.\d+)?)(?!\w|\.\d)(\s?%)?")
 NO_RESULT = re.compile(
     r"```.*?```|`[^`]*`|\$[^$]*\$|^#+ [^\n]*|\]\([^)]*\)|<[^>]*>|arXiv:[\d.]+|\b(?:19|20)\d\d\b"
-    r"|\b\d\d\.\d\b|\bnotebooks? \d\d(?:(?:, | and )\d\d)*|\*\*\d\d · |\b[A-Z]\w+ \d\.\d+",
+    r"|\b0\d\.\d\b|(?:\*\*|Exercise )\d\d\.\d\b|\bnotebooks? \d\d(?:(?:, | and )\d\d)*|\*\*\d\d · |\b[A-Z]\w+ \d\.\d+",
     re.DOTALL | re.MULTILINE,
 )
 

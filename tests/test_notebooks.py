@@ -53,13 +53,14 @@ def on_the_panel() -> set[str]:
     """All that can be read on a panel: controls, the hand's tools, titles of charts."""
     data = datasets.moons(n=60)
     paced = CurriculumSampler(range(len(data.y_train)), 32)
-    strategies = {**STRATEGIES, "curriculum": paced, "rank": RankSampler}
-    lab = BatchLab(data.x_train, data.y_train, strategies, classes=data.classes)
-    controls = {getattr(control, "description", "") for control in lab.controls.values()}
-    hand = re.findall(r'"([^"]+)"', (DRAWING / "hand.js").read_text(encoding="utf-8"))
-    charts = {axes.get_title(loc="left") for axes in lab.views.picture.axes.values()}
-    ways = {word for name in hand for word in name.split(" (")}  # "choose (shift: lasso)"
-    return {words.casefold() for words in {*strategies, *controls, *charts, *ways}}
+    found = set(re.findall(r'"([^"]+)"', (DRAWING / "hand.js").read_text(encoding="utf-8")))
+    found = {part for words in found for part in words.split(" (")}  # "choose (shift: lasso)"
+    for strategies in (STRATEGIES, {"rank": RankSampler, "curriculum": paced}):
+        lab = BatchLab(data.x_train, data.y_train, strategies=strategies, classes=data.classes)
+        found |= {getattr(control, "description", "") for control in lab.controls.values()}
+        found |= {axes.get_title(loc="left") for axes in lab.views.picture.axes.values()}
+        found |= set(strategies)
+    return {words.casefold() for words in found}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -84,6 +85,13 @@ def strangers(notebook: Any, on_the_panel: set[str]) -> list[tuple[int, str]]:
             bold = [words.strip(".,:") for words in re.findall(r"\*\*(.+?)\*\*", text)]
             found += [(number, words) for words in bold if words.casefold() not in known]
     return found
+
+
+def test_what_a_panel_does_not_have_is_found(on_the_panel: set[str]) -> None:
+    text = "## 3. Live\n\nPress **Pause**, drag **up**; look at **Class mix**, **Loss**, **spotlight**."
+    code = '{"spotlight": mine}\nclass Spotlight(Sampler):\n    up = Parameter(1)\nlab'
+    notebook = new_notebook(cells=[new_markdown_cell(text), new_code_cell(code)])
+    assert strangers(notebook, on_the_panel) == [(0, "Pause"), (0, "Class mix")]
 
 
 def test_no_notebook_is_a_fault(tmp_path: Path) -> None:
