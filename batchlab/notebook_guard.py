@@ -211,8 +211,16 @@ def _opening(notebook: Any) -> Iterator[str]:
 
 NUMBER = re.compile(r"(?<![\w.])(\d{1,3}(?:[ \u2009\u202f]\d{3})+|\d+(?:\.\d+)?)(?!\w|\.\d)(\s?%)?")
 NO_RESULT = re.compile(
-    r"```.*?```|`[^`]*`|\$[^$]*\$|^#+ [^\n]*|\]\([^)]*\)|<[^>]*>|arXiv:[\d.]+|\b(?:19|20)\d\d\b"
-    r"|\b0\d\.\d\b|(?:\*\*|Exercise )\d\d\.\d\b|\bnotebooks? \d\d(?:(?:, | and )\d\d)*|\*\*\d\d · |\b[A-Z]\w+ \d\.\d+",
+    "|".join(
+        (
+            *(r"```.*?```", r"`[^`]*`", r"\$[^$]*\$"),  # code, formulas
+            *(r"^#+ [^\n]*", r"\]\([^)]*\)", r"<[^>]*>"),  # headings, links
+            *(r"arXiv:[\d.]+", r"\b(?:19|20)\d\d\b"),  # papers
+            *(r"\b0\d\.\d\b", r"(?:\*\*|Exercise )\d\d\.\d\b"),  # exercises
+            *(r"\bnotebooks? \d\d(?:(?:, | and )\d\d)*", r"\b\d\d · "),
+            r"\b(?:Keras|NumPy|Python|TensorFlow) \d[\d.]*",  # versions
+        )
+    ),
     re.DOTALL | re.MULTILINE,
 )
 

@@ -154,7 +154,10 @@ STDERR = new_output("stream", name="stderr", text="oneDNN is on")
 OTHER_KERNEL = {"display_name": "my-env", "language": "python", "name": "my-env"}
 EXEMPT = "# NBVAL_IGNORE_OUTPUT\n# Times differ between machines.\n{}"
 TOLD = "## Exercise\n\nOf 20 000 rows 14 % came, or 14.4 %, 0.1 of all, in 2.5 s. "
-NO_RESULTS = "In 01.1 of notebooks 02 and 03: `x = 7`, $n = 8$ (Wu, 2020, arXiv:2012.03107), Keras 9.9."
+NO_RESULTS = (
+    "In 01.1 of notebooks 02 and 03: `x = 7`, $n = 8$ (Wu, 2020, arXiv:2012.03107), Keras 9.9.\n\n"
+    "**10.4** Next: [10 · A](10.md#5)"
+)
 NO_MINUTES = "# 01 · Title\n\n**You will learn** much."
 
 
