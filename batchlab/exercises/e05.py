@@ -86,6 +86,10 @@ def _linear_pacing(answer: Any) -> None:
                 hint = "At epoch 0 the share is `start`."
             elif part > 1 and share > 1:
                 hint = "No more than all can be open: min(1.0, …)."
+            elif start + part == share:
+                hint = "What is left to open at the start is 1 - start, not 1."
+            elif epochs == 10:
+                hint = "Is a number of epochs written into the code?"
             elif part == 1:
                 hint = "After `epochs` epochs all is open, not before and not later."
             require(
