@@ -15,6 +15,7 @@ is needed. From the command line::
 
     python -m batchlab.course notebooks to_hand_out
     python -m batchlab.course --solved notebooks for_instructors
+    python -m batchlab.course --github you/your-copy notebooks to_hand_out
 """
 
 from __future__ import annotations
@@ -28,10 +29,23 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
 YOUR_TURN = "# Your turn."
 _CHECK = re.compile(r"\bcheck\(\s*[\"'](\d+\.\d+)")
+_BADGES = """\
+[![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{repository}/HEAD?labpath={place})
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{repository}/blob/HEAD/{place})"""
+_ON_COLAB = """\
+# For Colab, which has no batchlab. Elsewhere this does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    get_ipython().run_line_magic("pip", "install -q git+https://github.com/{repository}")
+    from google.colab import output
+
+    output.enable_custom_widget_manager()"""
 _FOLDED = "<details><summary>Open after your prediction</summary>"
 
 
@@ -40,7 +54,8 @@ def for_students(notebook: Any) -> Any:
 
     A solution inside a function becomes ``raise NotImplementedError``; so does the inside of one that
     defines a function. Other names become ``name = ...``. :func:`batchlab.exercises.check` answers
-    both with "your turn". The text after a ``reveal`` is folded, up to the next heading or quote.
+    both with "your turn". The text after a ``reveal`` is folded, up to what is to be done next:
+    a heading, a quote, or "Your turn".
 
     Parameters
     ----------
@@ -73,6 +88,29 @@ def for_instructors(notebook: Any) -> Any:
         The source. It is left as it is.
     """
     return _rewritten(notebook, solved=True)
+
+
+def with_badges(notebook: Any, repository: str, place: str) -> Any:
+    """A copy with badges for Binder and Colab below its title, and a first cell that Colab needs.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+        Any version. It is left as it is.
+    repository : str
+        On GitHub, ``owner/name``: a copy of batchlab's, from which Binder and Colab install it.
+    place : str
+        Where in it the notebook lies, such as ``to_hand_out/01_fit_baseline.ipynb``.
+    """
+    from nbformat.v4 import new_code_cell
+
+    result = copy.deepcopy(notebook)
+    title, _, rest = result.cells[0].source.partition("\n")
+    badges = _BADGES.format(repository=repository, place=quote(place))
+    result.cells[0].source = f"{title}\n\n{badges}\n{rest}"
+    install = new_code_cell(_ON_COLAB.format(repository=repository), id="on-colab")
+    result.cells.insert(1, install)
+    return result
 
 
 def mark(notebook: Any) -> None:
@@ -223,7 +261,8 @@ def _is_stored(node: ast.AST) -> bool:
 
 def _fold(text: str) -> str:
     lines = text.split("\n")
-    end = next((place for place, line in enumerate(lines) if line[:1] in ("#", ">")), len(lines))
+    ends = (place for place, line in enumerate(lines) if line.startswith(("#", ">", "**Your turn")))
+    end = next(ends, len(lines))
     if not "".join(lines[:end]).strip():
         return text
     return "\n".join([_FOLDED, "", *lines[:end], "", "</details>", "", *lines[end:]]).rstrip()
@@ -260,15 +299,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="the folder of the source notebooks")
     parser.add_argument("target", type=Path, help="a folder that is not there yet")
     parser.add_argument("--solved", action="store_true", help="with solutions, for instructors")
+    parser.add_argument(
+        "--github",
+        metavar="OWNER/NAME",
+        help="your copy of batchlab's repository, where the new folder will lie: adds badges for Binder "
+        "and Colab",
+    )
     options = parser.parse_args(arguments)
     if options.target.exists():
         parser.error(f"{options.target} is there already; nothing was written")
     if not list(options.source.glob("*.ipynb")):
         parser.error(f"there is no notebook in {options.source}")
+    if options.github and not re.fullmatch(r"[\w.-]+/[\w.-]+", options.github):
+        parser.error(f"--github must be OWNER/NAME, such as you/batchlab, got {options.github!r}")
     make = for_instructors if options.solved else for_students
+
+    def made_for(path: Path) -> Callable[[Any], Any]:
+        if not options.github:
+            return make
+        place = f"{options.target.name}/{path.name}"
+        return lambda notebook: with_badges(make(notebook), options.github, place)
+
     try:
         made = {
-            path: _version(path, make)
+            path: _version(path, made_for(path))
             for path in sorted(options.source.glob("*"))
             if path.is_file()
         }

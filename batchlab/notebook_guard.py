@@ -166,6 +166,18 @@ def _exemptions(notebook: Any) -> Iterator[str]:
             yield f"cell {number} is exempted by a tag: say why in a comment on its first line"
 
 
+def _assertions(notebook: Any) -> Iterator[str]:
+    """What is not compared is guarded otherwise: an assertion in the cell, or in the next one."""
+    cells = [*_code_cells(notebook), (0, {"source": ""})]
+    for (number, cell), (_, after) in zip(cells, cells[1:]):
+        asserted = re.search(r"^\s*assert ", cell.source + "\n" + after["source"], re.MULTILINE)
+        if "NBVAL_IGNORE_OUTPUT" in cell.source and not asserted:
+            yield (
+                f"cell {number} is not compared, and nothing is asserted in it or in the next one: "
+                "assert, with a tolerance, what the text relies on"
+            )
+
+
 def _is_reason(line: str) -> bool:
     return bool(re.match(r"\s*#\s*\w+ \w+ \w+", line)) and "NBVAL_" not in line
 
@@ -195,6 +207,53 @@ def _opening(notebook: Any) -> Iterator[str]:
         yield 'the first cell must say what "you will learn"'
     if not re.search(r"\d+ minutes", text):
         yield "the first cell must say how many minutes it takes"
+
+
+NUMBER = re.compile(r"(?<![\w.])(\d{1,3}(?:[ \u2009\u202f]\d{3})+|\d+(?:\.\d+)?)(?!\w|\.\d)(\s?%)?")
+NO_RESULT = re.compile(
+    "|".join(
+        (
+            *(r"```.*?```", r"`[^`]*`", r"\$[^$]*\$"),  # code, formulas
+            *(r"^#+ [^\n]*", r"\]\([^)]*\)", r"<[^>]*>"),  # headings, links
+            *(r"arXiv:[\d.]+", r"\b(?:19|20)\d\d\b"),  # papers
+            *(r"\b0\d\.\d\b", r"(?:\*\*|Exercise )\d\d\.\d\b"),  # exercises
+            *(r"\bnotebooks? \d\d(?:(?:, | and )\d\d)*", r"\b\d\d · "),
+            r"\b(?:Keras|NumPy|Python|TensorFlow) \d[\d.]*",  # versions
+        )
+    ),
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def _numbers(notebook: Any) -> Iterator[str]:
+    """A number in the text stands in a cell's code or output too, to the digits that the text gives.
+
+    A share may be a percentage there. No results are, and so not looked for: the first cell, which
+    asks about other notebooks; code and formulas in the text; headings, links and years; numbers of
+    notebooks, exercises and versions.
+    """
+    computed = _computed(notebook)
+    for place, cell in enumerate(notebook.cells[1:], start=1):
+        text = NO_RESULT.sub(" ", cell.source) if cell.cell_type == "markdown" else ""
+        for found in NUMBER.finditer(text):
+            plain = re.sub(r"\s", "", found[1])
+            digits = len(plain.partition(".")[2])
+            scales = (1, 100) if found[2] else (1,)
+            if not any(
+                round(scale * each, digits) == float(plain) for scale in scales for each in computed
+            ):
+                yield f"cell {place} says {found[0]!r}, which no cell computes"
+
+
+def _computed(notebook: Any) -> set[float]:
+    """All numbers in the code cells and what they put out."""
+    texts = []
+    for _, cell in _code_cells(notebook):
+        texts.append(cell.source)
+        for output in cell.outputs:
+            texts += [output.get("text", ""), output.get("data", {}).get("text/plain", "")]
+    plain = re.sub(r"(?<=\d)[,_](?=\d{3})", "", "\n".join(texts))  # 10_000, 10,000
+    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?", plain)}
 
 
 def _exercise(notebook: Any) -> Iterator[str]:
@@ -283,8 +342,10 @@ RULES: dict[str, Rule] = {
     "size": _size,
     "booleans": _booleans,
     "exemptions": _exemptions,
+    "assertions": _assertions,
     "alts": _alts,
     "opening": _opening,
+    "numbers": _numbers,
     "exercise": _exercise,
     "minutes": _minutes,
     "length": _length,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,35 @@ def test_a_student_gets_stubs_and_no_answers() -> None:
     assert "SOLUTION" not in str(student) and "HIDDEN" not in str(student)
     nbformat.validate(student)
     assert for_students(student) != student  # folded once more: a copy is no source
+
+
+def test_what_is_to_be_done_next_is_not_folded_away() -> None:
+    for beginning in ("**Your turn.** Press.", "> A quote.", "## 2. Next"):
+        notebook = source()
+        notebook.cells[2].source = f"It is 63 %.\n\n{beginning}"
+        assert for_students(notebook).cells[2].source.endswith(f"</details>\n\n{beginning}")
+
+
+def test_badges_lead_to_the_copy_and_colab_installs_it(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(source(), tmp_path / "notebooks" / "04_lesson.ipynb")
+    folders = [str(tmp_path / "notebooks"), str(tmp_path / "handed out")]
+    with pytest.raises(SystemExit):
+        course.main(["--github", "https://github.com/you/copy", *folders])
+    assert not (tmp_path / "handed out").exists()
+    course.main(["--github", "you/copy", *folders])
+    made = nbformat.read(tmp_path / "handed out" / "04_lesson.ipynb", as_version=4)
+    assert made.cells[0].source.startswith("# 04 · A lesson\n\n[![Open in Binder](")
+    links = re.findall(r"\]\((https://[^)]+)\)(?:\n|$)", made.cells[0].source)
+    assert links == [
+        "https://mybinder.org/v2/gh/you/copy/HEAD?labpath=handed%20out/04_lesson.ipynb",
+        "https://colab.research.google.com/github/you/copy/blob/HEAD/handed%20out/04_lesson.ipynb",
+    ]
+    assert "git+https://github.com/you/copy" in made.cells[1].source
+    exec(made.cells[1].source, {})  # not on Colab: nothing happens
+    assert [cell.source for cell in made.cells[2:]] == [
+        cell.source for cell in for_students(source()).cells[1:]
+    ]
 
 
 def test_an_instructor_gets_solutions_and_outputs_without_markers() -> None:

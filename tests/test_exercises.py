@@ -11,14 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
+from batchlab import course
 from batchlab.exercises import card, check, hint, predict, results, reveal
 from batchlab.exercises.checking import exercise
 from batchlab.exercises.store import STORE, Store
 
+NOTEBOOK_FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = [f"{number:02}" for number in range(1, 11)]
 
 
@@ -86,6 +89,28 @@ def test_every_exercise_has_five_wrong_and_two_right_answers() -> None:
     assert min(right.values()) >= 2
     assert min(wrong.values()) >= 5
     assert all(len(exercise(number).hints) >= 2 for number in asked)
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOK_FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_asks_all_its_exercises_and_its_stubs_are_answered_politely(path: Path) -> None:
+    """Of a student's copy run: the imports, what is to be written, and the checks."""
+    source = nbformat.read(path, as_version=4)
+    student = course.for_students(source)
+    cells = [cell for cell in student.cells if cell.cell_type == "code"]
+    graded = [cell for cell in cells if "nbgrader" in cell.metadata]
+    notebook = path.stem[:2]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    asked = []
+    for cell in [cells[0], *graded]:
+        checks = re.match(r'check\("([\d.]+)", (\w+)\)$', cell.source)
+        if checks:
+            asked.append(checks[1])
+            result = check(checks[1], names[checks[2]], seconds=20)
+            assert result.state == "your turn"
+            assert str(result).startswith(f"{checks[1]} your turn: ")
+        else:
+            exec(compile(cell.source, cell.id, "exec"), names)
+    assert sorted(asked) == list(importlib.import_module(f"batchlab.exercises.e{notebook}").EXERCISES)
 
 
 # -- whatever an answer does, there is an answer ---------------------------------------------------

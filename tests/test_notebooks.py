@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from batchlab import course
+from batchlab import BatchLab, CurriculumSampler, RankSampler, course, datasets
+from batchlab.lab.experiment import STRATEGIES
 from batchlab.notebook_guard import (
     GENERAL,
     METADATA,
@@ -24,7 +26,9 @@ from batchlab.notebook_guard import (
     notebooks_in,
 )
 
-NOTEBOOKS = notebooks_in(Path(__file__).parents[1] / "notebooks")
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = notebooks_in(REPOSITORY / "notebooks")
+DRAWING = REPOSITORY / "batchlab" / "lab" / "drawing"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -42,6 +46,52 @@ def test_notebook_can_be_handed_out(path: Path) -> None:
         if cell.cell_type == "code":
             compile(cell.source, cell.id, "exec")
             assert not cell.outputs
+
+
+@pytest.fixture(scope="module")
+def on_the_panel() -> set[str]:
+    """All that can be read on a panel: controls, the hand's tools, titles of charts."""
+    data = datasets.moons(n=60)
+    paced = CurriculumSampler(range(len(data.y_train)), 32)
+    found = set(re.findall(r'"([^"]+)"', (DRAWING / "hand.js").read_text(encoding="utf-8")))
+    found = {part for words in found for part in words.split(" (")}  # "choose (shift: lasso)"
+    for strategies in (STRATEGIES, {"rank": RankSampler, "curriculum": paced}):
+        lab = BatchLab(data.x_train, data.y_train, strategies=strategies, classes=data.classes)
+        found |= {getattr(control, "description", "") for control in lab.controls.values()}
+        found |= {axes.get_title(loc="left") for axes in lab.views.picture.axes.values()}
+        found |= set(strategies)
+    return {words.casefold() for words in found}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_names_only_what_the_panel_has(path: Path, on_the_panel: set[str]) -> None:
+    assert strangers(nbformat.read(path, as_version=4), on_the_panel) == []
+
+
+def strangers(notebook: Any, on_the_panel: set[str]) -> list[tuple[int, str]]:
+    """(cell, bold words) that neither the panel nor the notebook's code knows.
+
+    Looked at are the texts that tell what to do with a panel, and the section before one is shown.
+    """
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    own = {name.casefold() for name in re.findall(r'"([^"\n]+)"', code)}  # strategies, sources
+    own |= set(re.findall(r"^    (\w+) = Parameter", code, re.MULTILINE))
+    known = on_the_panel | own | {f"ratio {name}" for name in own} | {"your turn"}
+    found = []
+    for number, (cell, after) in enumerate(zip(notebook.cells, notebook.cells[1:])):
+        shows = after.source.split("\n")[-1] in ("lab", "mine")
+        if cell.cell_type == "markdown" and ("**Play**" in cell.source or shows):
+            text = cell.source.split("\n## ")[-1]
+            bold = [words.strip(".,:") for words in re.findall(r"\*\*(.+?)\*\*", text)]
+            found += [(number, words) for words in bold if words.casefold() not in known]
+    return found
+
+
+def test_what_a_panel_does_not_have_is_found(on_the_panel: set[str]) -> None:
+    text = "## 3. Live\n\nPress **Pause**, drag **up**; look at **Class mix**, **Loss**, **spotlight**."
+    code = '{"spotlight": mine}\nclass Spotlight(Sampler):\n    up = Parameter(1)\nlab'
+    notebook = new_notebook(cells=[new_markdown_cell(text), new_code_cell(code)])
+    assert strangers(notebook, on_the_panel) == [(0, "Pause"), (0, "Class mix")]
 
 
 def test_no_notebook_is_a_fault(tmp_path: Path) -> None:
@@ -66,7 +116,7 @@ def good() -> Any:
         new_code_cell("print('~')", execution_count=2, outputs=[new_output("stream", text="~\n")]),
         new_markdown_cell("## What we saw\n\n![A panel](a.png)\n\n## Exercise\n\nFind it."),
         new_code_cell("answer = None", execution_count=3),
-        new_markdown_cell("<details><summary>Solution</summary>1</details>"),
+        new_markdown_cell("<details><summary>Solution</summary>None</details>"),
     ]
     return new_notebook(cells=cells, metadata=METADATA)
 
@@ -102,6 +152,12 @@ def without(number: int) -> Callable[[Any], None]:
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
 STDERR = new_output("stream", name="stderr", text="oneDNN is on")
 OTHER_KERNEL = {"display_name": "my-env", "language": "python", "name": "my-env"}
+EXEMPT = "# NBVAL_IGNORE_OUTPUT\n# Times differ between machines.\n{}"
+TOLD = "## Exercise\n\nOf 20 000 rows 14 % came, or 14.4 %, 0.1 of all, in 2.5 s. "
+NO_RESULTS = (
+    "In 01.1 of notebooks 02 and 03: `x = 7`, $n = 8$ (Wu, 2020, arXiv:2012.03107), Keras 9.9.\n\n"
+    "**10.4** Next: [10 · A](10.md#5)"
+)
 NO_MINUTES = "# 01 · Title\n\n**You will learn** much."
 
 
@@ -141,6 +197,10 @@ NO_MINUTES = "# 01 · Title\n\n**You will learn** much."
         (source(4, "answer = 1\n### BEGIN SOLUTION"), "cell 4: '### BEGIN SOLUTION' has no end"),
         (source(4, "check('01.1', answer)"), "exercise 01.1 has no solution between"),
         (source(0, NO_MINUTES), "how many minutes"),
+        (source(2, EXEMPT.format("print(1)")), "nothing is asserted in it or in the next one"),
+        (source(3, "## Exercise\n\n14.4 % come. Solution."), "says '14.4 %', which no cell"),
+        (source(3, "## Exercise\n\nOf 20 000 rows. Solution."), "says '20 000', which no cell"),
+        (source(3, "## Exercise\n\nAbout 37 of them. Solution."), "says '37', which no cell"),
         (output(1, picture(**{"text/plain": "<Figure size 640x480>"})), "no alternative text"),
         (output(1, picture(**{"text/plain": ""})), "no alternative text"),
         (source(3, "![](a.png)\n## Exercise\nsolution"), "no alternative text in ![](a.png)"),
@@ -160,7 +220,16 @@ def test_guard_finds(damage: Callable[[Any], None], fault: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        source(2, "# NBVAL_IGNORE_OUTPUT\n# Times differ between machines.\nprint(1)"),
+        source(2, EXEMPT.format("print(1)\nassert share < 0.2")),
+        lambda notebook: (
+            source(2, EXEMPT.format("share = 0.1"))(notebook),
+            source(4, "assert share < 0.2")(notebook),
+        ),
+        lambda notebook: (
+            source(2, "n = 20_000\ntime = 2.51")(notebook),
+            output(2, new_output("stream", text="share 0.1437\n"))(notebook),
+            source(3, TOLD + NO_RESULTS)(notebook),
+        ),
         source(1, ""),
         output(2, new_output("stream", text="small: True\n" + "share: 0.3\n" * 9)),
         output(2, new_output("execute_result", {"text/plain": "True"}, execution_count=2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 from nbformat.v4 import new_notebook
 
 from batchlab.notebook_guard import RULES, minutes
@@ -62,6 +64,24 @@ def test_there_is_a_lab_and_a_plan_of_four_sessions() -> None:
     assert [title for title in titles if title.startswith("Session ")] == titles[1:]
     assert len(titles) == 5
     assert parts()[0][2] <= 90
+
+
+LAB = ROW.findall(parts()[0][1])
+
+
+@pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _, _ in LAB)))
+def test_the_lab_runs_in_the_order_of_its_plan(name: str, tmp_path: Path) -> None:
+    """A notebook's first cell, and then only the sections that the plan names."""
+    source = read(name)
+    imports = next(cell for cell in source.cells if cell.cell_type == "code")
+    planned = [section(source, heading).cells for each, heading, _ in LAB if each == name]
+    lesson = new_notebook(cells=[imports, *itertools.chain(*planned)])
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(lesson, kernel_name="python3", timeout=120, resources=place).execute()
+    for cell in lesson.cells:
+        if asked := re.search(r'^check\("([\d.]+)"', cell.source, re.MULTILINE):
+            (output,) = cell.outputs
+            assert output.data["text/plain"].startswith(f"{asked[1]} solved: ")
 
 
 def test_every_link_of_the_guide_leads_somewhere() -> None:

@@ -19,6 +19,7 @@ from batchlab.samplers import ClassBalancedSampler, RandomSampler
 
 PASSES, PASSES_A_SAMPLE = 5000, 3  # a trained sample costs one pass forward and two backward
 SIZE, SEEDS, ALARMS = 32, 20, 0.005
+NEW_POINTS = 20_000  # that a plan is judged on
 _FRESH = 1000  # no learner's experiment has these seeds
 
 Points = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -85,7 +86,7 @@ def race(plan: Plan) -> tuple[Verdict, Verdict]:
         keras.utils.set_random_seed(next(seeds))
         return network()
 
-    data = events(seed=_FRESH), events(20_000, seed=_FRESH + 1)
+    data = events(seed=_FRESH), events(NEW_POINTS, seed=_FRESH + 1)
     runs = {name: _run(made, *data) for name, made in {**BASELINES, "your plan": plan}.items()}
     compared = compare(build, runs, seeds=SEEDS)
     one, two = (

@@ -95,7 +95,7 @@ def check(number: str, answer: Any = ..., *, seconds: float | None = None) -> Re
     """
     asked = exercise(number)
     if answer is ... or answer is None:
-        return _noted(Result(number, "your turn", asked.task))
+        return _noted(_result(asked, NotImplementedError(), 0))
     seconds = asked.seconds if seconds is None else seconds
     _, error = limits.run(lambda: asked.judge(answer), seconds)
     return _noted(_result(asked, error, seconds))
@@ -106,7 +106,8 @@ def _result(asked: Exercise, error: BaseException | None, seconds: float) -> Res
     if error is None:
         return Result(number, "solved", asked.praise)
     if isinstance(error, NotImplementedError):
-        return Result(number, "your turn", asked.task)
+        ask = f'from batchlab.exercises import hint; hint("{number}") gives one.'
+        return Result(number, "your turn", asked.task, ask)
     if isinstance(error, Wrong):
         return Result(number, "not yet", error.symptom, error.hint or first)
     if isinstance(error, limits.TimeUp):

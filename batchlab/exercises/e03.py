@@ -59,6 +59,12 @@ def _seen_share(answer: Any) -> None:
             hint = f"{came.max():.2f} is no probability. Draws of the same sample count once here."
         elif np.allclose(came, 1 - wanted):
             hint = "That is the chance never to come."
+        elif np.allclose(came, 1 - p**draws):
+            hint = "p ** draws is the chance to be drawn every time. What is the chance to be missed?"
+        elif np.allclose(came, np.minimum(1, draws * p)):
+            hint = "Chances of several draws do not add up: a sample may be drawn twice."
+        elif np.ptp(p) and not np.ptp(came):
+            hint = "The weights differ, so the chances do: each sample has its own share of the weights."
         require(
             np.allclose(came, wanted, atol=1e-6),
             f"{case}: sample {off} is seen with chance {wanted[off]:.3f}, you say {came[off]:.3f}.",

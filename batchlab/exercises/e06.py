@@ -40,9 +40,7 @@ def _capped(answer: Any) -> None:
                 share < 0.01,
                 f"epoch {epoch}: samples whose loss is {2 * ceiling:g} are {share:.0%} of the draws, "
                 f"though the ceiling is {ceiling:g}.",
-                "A loss above the ceiling counts as 0, not as the ceiling."
-                if abs(capped_only - 1) < 0.05
-                else "Is `self.ceiling` used, or a number written into the code?",
+                _why_drawn(capped_only, np.ptp(chances)),
             )
             for batch in batches:
                 sampler.update(batch, losses[batch])
@@ -64,6 +62,14 @@ def _capped(answer: Any) -> None:
     require_audit(answer(n=30, batch_size=10))
 
 
+def _why_drawn(capped_only: float, spread: float) -> str:
+    if not spread:
+        return "All are drawn alike: no loss arrives. Call super().update."
+    if abs(capped_only - 1) < 0.05:
+        return "A loss above the ceiling counts as 0, not as the ceiling."
+    return "Is `self.ceiling` used, or a number written into the code?"
+
+
 def _importance(answer: Any) -> None:
     rng = np.random.default_rng(0)
     for n, beta in ((20, 1.0), (50, 0.4), (10, 0.0)):
@@ -79,7 +85,11 @@ def _importance(answer: Any) -> None:
         elif beta and came[chances[batch].argmax()] > came[chances[batch].argmin()]:
             hint = "Samples that are drawn often must count less."
         elif np.allclose(came, weights):
-            hint = "Divide by the largest weight of the batch, so that steps only become shorter."
+            hint = "Divide by the largest weight of the batch, so that no weight is above 1."
+        elif np.allclose(came, weights / weights.sum()):
+            hint = "Divide by the largest weight, not by the sum of all."
+        elif beta and not np.ptp(came):
+            hint = "All weights are alike. Which chance has each sample of the batch?"
         require(
             np.allclose(came, wanted, rtol=1e-4),
             f"beta {beta}: the first weight of the batch is {came[0]:.3f}, not {wanted[0]:.3f}.",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from batchlab.exercises.capstone import PASSES, PASSES_A_SAMPLE, race
+from batchlab.exercises.capstone import PASSES, PASSES_A_SAMPLE, events, race
 from batchlab.exercises.judging import (
     Exercise,
     Wrong,
@@ -92,6 +92,7 @@ def _two_sided_rule(answer: Any) -> None:
 
 
 def _plan(answer: Any) -> None:
+    answer(*events(seed=1), 1)  # a stub, or what fails anyway, need not wait for the others to train
     verdicts = race(answer)
     lowest = min(verdicts, key=lambda verdict: verdict.low)
     if lowest.low > 0:
