@@ -55,7 +55,8 @@ def for_students(notebook: Any) -> Any:
     A solution inside a function becomes ``raise NotImplementedError``; so does the inside of one that
     defines a function. Other names become ``name = ...``. :func:`batchlab.exercises.check` answers
     both with "your turn". The text after a ``reveal`` is folded, up to what is to be done next:
-    a heading, a quote, or "Your turn".
+    a heading, a quote, or "Your turn". What stands in a cell for nbval, its markers and assertions of
+    what comes out, goes.
 
     Parameters
     ----------
@@ -74,6 +75,7 @@ def for_students(notebook: Any) -> Any:
     for before, cell in zip([None, *student.cells], student.cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+            cell.source = _unguarded(cell.source)
         elif before is not None and re.search(r"^reveal\(", before.source, re.MULTILINE):
             cell.source = _fold(cell.source)
     return student
@@ -253,6 +255,18 @@ def _stub_of(node: ast.stmt, lines: list[str]) -> list[str]:
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
     names = [part.id for each in targets for part in ast.walk(each) if _is_stored(part)]
     return [f"{name} = ...  {YOUR_TURN}" for name in names]
+
+
+def _unguarded(source: str) -> str:
+    """Without nbval's markers, and without assertions: they tell what comes out before it does."""
+    lines = source.split("\n")
+    try:
+        found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    except SyntaxError:  # IPython's own, such as %pip
+        return source
+    gone = {place for place, line in enumerate(lines) if re.match(r"\s*# NBVAL_", line)}
+    gone |= {place for node in found for place in range(node.lineno - 1, node.end_lineno or 0)}
+    return "\n".join(line for place, line in enumerate(lines) if place not in gone).strip("\n")
 
 
 def _is_stored(node: ast.AST) -> bool:

@@ -78,6 +78,18 @@ def test_what_is_to_be_done_next_is_not_folded_away() -> None:
         assert for_students(notebook).cells[2].source.endswith(f"</details>\n\n{beginning}")
 
 
+def test_what_stands_there_for_nbval_tells_students_nothing() -> None:
+    cell = new_code_cell(
+        "# NBVAL_IGNORE_OUTPUT\n# The last digit differs.\nfor x in y:\n    print(x)\n"
+        "    assert (\n        0.8 < x\n    )\nreveal(x)"
+    )
+    magic = new_code_cell("%pip install batchlab\nassert here")
+    copies = for_students(new_notebook(cells=[cell, magic])).cells
+    assert copies[0].source == "# The last digit differs.\nfor x in y:\n    print(x)\nreveal(x)"
+    assert copies[1].source == magic.source
+    assert "assert" in for_instructors(new_notebook(cells=[cell])).cells[0].source
+
+
 def test_badges_lead_to_the_copy_and_colab_installs_it(tmp_path: Path) -> None:
     (tmp_path / "notebooks").mkdir()
     nbformat.write(source(), tmp_path / "notebooks" / "04_lesson.ipynb")
