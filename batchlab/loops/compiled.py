@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -231,11 +232,9 @@ class CompiledSteps:
         """Batches as the compiled function takes them, in `least` rows or more."""
         # For XLA with unused rows below, so that the shape stays the same.
         rows = max(least, most if self.program.xla else len(columns[0]))
-        matrix, *weights = (_filled(column, rows) for column in columns)
-        if not matrix.size:
-            return tf.constant(matrix), (), ()
-        data = self._stream(matrix) if self._resident is None else self._resident
-        return tf.constant(matrix), tuple(map(tf.constant, weights)), data
+        data = self._stream(columns[0], rows) if self._resident is None else self._resident
+        matrix, *weights = (tf.constant(_filled(column, rows)) for column in columns)
+        return (matrix, tuple(weights), data) if columns[0].shape[1] else (matrix, (), ())
 
     def whole_epochs(self, steps: int) -> int:
         """How many epochs a call of so many steps can hold, if nobody acts between them."""
@@ -257,7 +256,7 @@ class CompiledSteps:
                 indices, data = zip(*made[start : start + capacity])
                 rows = capacity if self.program.xla else len(indices)
                 matrix, (x, y, *weights) = keras.tree.map_structure(
-                    lambda *leaves: tf.constant(_filled(np.stack(leaves), rows)),
+                    lambda *leaves, rows=rows: tf.constant(_filled(np.stack(leaves), rows)),
                     *zip(indices, data),
                 )
                 full, none = np.stack(indices), np.empty((0, 0), np.int64)
@@ -316,11 +315,21 @@ class CompiledSteps:
             steps = max(min(steps, fit), self.loader.workers)  # work for every thread
         return steps
 
-    def _stream(self, matrix: NDArray[np.int64]) -> Any:
+    def _stream(self, matrix: NDArray[np.int64], rows: int) -> Any:
+        """The x and y of the batches `matrix`, and of unused ones below; (rows, batch, ...) each."""
+        if not matrix.size:
+            return keras.tree.map_structure(
+                lambda spec: tf.zeros((rows, matrix.shape[1], *spec.shape[1:]), spec.dtype),
+                self._specs,
+            )
         return keras.tree.map_structure(
-            lambda rows: tf.constant(rows.reshape(*matrix.shape, *rows.shape[1:])),
+            lambda leaf: tf.constant(_filled(leaf.reshape(*matrix.shape, *leaf.shape[1:]), rows)),
             self.loader.rows(matrix.reshape(-1)),
         )
+
+    @cached_property
+    def _specs(self) -> Any:
+        return self.loader.specs[:2]
 
     def run(self, group: Group, count: int | None = None) -> list[Result]:
         """Train on the batches of `group`, or the first `count` of them, in one call."""

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batchlab import CompiledSteps, RandomSampler, Schedule, StratifiedSampler, train
+from batchlab import (
+    CompiledSteps,
+    PrioritizedSampler,
+    RandomSampler,
+    Schedule,
+    StratifiedSampler,
+    train,
+)
 from batchlab.backend import keras, tf
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
@@ -91,6 +98,33 @@ def test_whoever_looks_at_an_epochs_end_sees_that_epochs_weights(calls):
 
     np.testing.assert_array_equal(seen(), seen(steps_per_call=1))
     assert max(calls) == 3
+
+
+@pytest.mark.parametrize("option", ["validation_data", "checkpoint", "listening sampler"])
+def test_a_call_ends_with_the_epoch_where_something_needs_its_end(option, calls, tmp_path):
+    options: dict[str, Any] = {"validation_data": data("dense"), "checkpoint": tmp_path / "saved"}
+    sampler = PrioritizedSampler(N, 12) if option == "listening sampler" else RandomSampler(N, 12)
+    net = model("dense", "adam")
+    asked = {option: options[option]} if option in options else {"lag": 100}
+    train(net, loader(sampler=sampler), EPOCHS, verbose=0, jit_compile=False, **asked)
+    assert calls == [3] * EPOCHS
+
+
+class Looks(RandomSampler):
+    """Looks at a model when an epoch starts, as one that ranks the samples anew would."""
+
+    def epoch_started(self):
+        self.seen.append(self.net.get_weights()[0].copy())
+
+
+def test_a_strategy_that_acts_when_an_epoch_starts_finds_the_model_of_that_time():
+    def seen(**options):
+        sampler, net = Looks(N, 12), model("dense", "adam")
+        sampler.net, sampler.seen = net, []
+        train(net, loader(sampler=sampler), EPOCHS, verbose=0, jit_compile=False, **options)
+        return np.array(sampler.seen)
+
+    np.testing.assert_array_equal(seen(), seen(steps_per_call=1))
 
 
 class Counts(keras.metrics.Metric):
