@@ -151,7 +151,7 @@ function pointing(model, el, canvas) {
     for (const sample of stroke?.samples ?? []) mark(sample, 5, bright, 2.5);
     if (kept) mark(kept.sample, 9, bright, 2);
     if (hovered !== null) mark(hovered, 9, bright, 2.5);
-    if (isRun) markBars(hovered ?? kept?.sample, bright);
+    if (isRun) markBars(hovered ?? kept?.sample, ink);
     if (stroke?.line || (mouse && isBrush())) drawStroke(ink);
   }
 
@@ -171,9 +171,11 @@ function pointing(model, el, canvas) {
   }
 
   function markBars(sample, colour) {
-    context.strokeStyle = colour;
-    context.lineWidth = 2;
-    for (const [x, y, width, height] of bars.get(sample) ?? []) context.strokeRect(x, y, width, height);
+    context.fillStyle = colour; // filled: a strategy may have the colour of a line around it
+    for (const [x, y, width, height] of bars.get(sample) ?? []) {
+      const tall = Math.max(height, 3); // one of a thousand samples would not be seen
+      context.fillRect(x, y + height - tall, width, tall);
+    }
   }
 
   function drawStroke(ink) {
