@@ -878,6 +878,19 @@ def test_ipywidgets_7_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPat
 # -- what used to go wrong -------------------------------------------------------------------------
 
 
+def test_an_open_microscope_is_at_the_newest_batch_of_a_new_run_too() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(5)
+    lab.controls["Batch microscope"].value = True
+    wait_for(lambda: lab.controls["Past step"].value == 4 and not threads())
+    lab.controls["Reset"].click()
+    wait_for(lambda: lab.history.steps == 0 and not threads())
+    lab.run(8)
+    lab.controls["width"].value = "narrow"
+    wait_for(lambda: lab.board.past_words.value.count("Step 7:") == 1 and not threads())
+    assert lab.controls["Past step"].value == 7
+
+
 def test_the_shown_run_may_change_while_the_microscope_draws(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -180,11 +180,12 @@ def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView)
         shown = float(panel.readout("balance"))
         assert shown == pytest.approx(last, abs=0.03)
         notebook.wait_in_kernel(f"lab.sampler.balance == {shown}")
-        panel.page.wait_for_timeout(300)  # nothing that was on its way comes after it
+        panel.page.wait_for_timeout(1500)  # nothing that was on its way comes after it
         assert float(notebook.in_kernel("lab.sampler.balance")) == shown
         assert float(panel.readout("balance")) == shown
     notebook.wait_in_kernel("lab.history.steps > lab.history.events[-1].step")
-    assert notebook.in_kernel("[(c.name, c.value) for c in lab.history.changes]") == "[('balance', 0.75)]"
+    changes = "[(each.name, each.value) for each in lab.history.changes]"
+    assert notebook.in_kernel(changes) == "[('balance', 0.2), ('balance', 0.75)]"
 
 
 def test_typed_values_and_arrow_keys(notebook: LabPage, panel: PanelView) -> None:

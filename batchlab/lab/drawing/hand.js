@@ -10,7 +10,7 @@ const ACTIONS = [
 ];
 const SIGNS = { next: "→", never: "×", always: "□", more: "+", less: "−" }; // as on the stage
 const TOOLS = [
-  ["choose (shift: lasso)", "choose"],
+  ["choose", "choose"],
   ["lasso", "lasso"],
   ["paint ×5", "more"],
   ["paint ÷5", "less"],
