@@ -698,6 +698,22 @@ def test_status_says_speed_cost_and_lag() -> None:
     assert "stopped" in lab.board.status.value
 
 
+def test_status_names_the_score_and_the_difference_between_two_runs() -> None:
+    def words(lab: BatchLab) -> str:
+        return re.sub("<.*?>", "", lab.board.status.value)
+
+    lab = BatchLab(X, Y, versus={"strategy": "class-balanced"})
+    lab.run(50)
+    a, b = (session.scores[-1][1] for session in lab.runs.sessions)
+    assert f"balanced accuracy {b:.0%} ({100 * (b - a):+.0f} points on A)" in words(lab)
+    assert words(lab).count("on A") == 1
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    lab = BatchLab(X, X.sum(axis=1, keepdims=True), model)
+    lab.run(3)
+    assert "mae" in words(lab) and "accuracy" not in words(lab)
+
+
 # -- what a learner sees and does ------------------------------------------------------------------
 
 

@@ -96,6 +96,9 @@ class Pointing:
             if kind == "look":
                 self._look(panel, canvas, message)
                 return
+            if kind == "play":
+                panel.board.controls["Play"].value = not panel.playing
+                return
             do = {"pick": _pick, "what if": _what_if, "branch": _branch, "colour": _colour}[kind]
             if run < 0:
                 run = panel.board.controls["Shown run"].value

@@ -78,6 +78,17 @@ def test_play_pause_and_steps(notebook: LabPage, panel: PanelView) -> None:
     panel.wait_for_text(f"step {steps + 11}")
 
 
+def test_the_space_bar_plays_and_pauses_on_the_stage(notebook: LabPage, panel: PanelView) -> None:
+    box = panel.canvas.bounding_box()
+    panel.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 4)
+    panel.page.keyboard.press(" ")
+    notebook.wait_in_kernel("lab.playing")
+    panel.wait_for_text("training")
+    panel.page.keyboard.press(" ")
+    notebook.wait_in_kernel("not lab.playing")
+    panel.wait_for_text("paused")
+
+
 def test_a_stopped_panel_lives_again_when_it_is_shown_again(
     notebook: LabPage, panel: PanelView
 ) -> None:

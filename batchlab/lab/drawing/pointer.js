@@ -277,7 +277,6 @@ function pointing(model, el, canvas) {
     else if (event.shiftKey || tool === "lasso") stroke = { line: [mouse], samples: new Set() };
     else return;
     if (isBrush()) paint();
-    event.preventDefault();
     card.hidden = true;
     canvas.setPointerCapture(event.pointerId);
     redraw();
@@ -305,8 +304,12 @@ function pointing(model, el, canvas) {
     mouse = null;
     hover();
   };
-  const escape = (event) => event.key === "Escape" && letGo();
-  el.addEventListener("keydown", escape);
+  el.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") letGo();
+    if (event.key !== " " || event.target !== canvas) return;
+    event.preventDefault(); // the page does not scroll
+    if (!event.repeat) model.send({ kind: "play" });
+  });
 
   const changed = () => {
     charts = model.get("targets").map((each) => new Targets(each));
