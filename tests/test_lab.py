@@ -200,6 +200,7 @@ def test_step_trains_exactly_one_batch() -> None:
 
 
 def test_playing_ends_by_itself_and_leaves_no_thread() -> None:
+    wait_for(lambda: not threads())  # of another test
     before = threading.active_count()
     lab = BatchLab(X, Y, max_steps=5)
     for plays in (1, 2):  # counted from the last Play
