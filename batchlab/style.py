@@ -84,7 +84,7 @@ class Theme:
 
 
 LIGHT = Theme("light", "#FFFFFF", INK, DATA, edge="#FFFFFF", surface=0.35)
-DARK = Theme("dark", "#111111", "#DDDDDD", "#808080", edge="#AAAAAA", surface=0.3)
+DARK = Theme("dark", "#111111", "#DDDDDD", "#B8B8B8", edge="#AAAAAA", surface=0.3)
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 

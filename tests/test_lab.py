@@ -702,6 +702,22 @@ def test_status_says_speed_cost_and_lag() -> None:
     assert "stopped" in lab.board.status.value
 
 
+def test_status_names_the_score_and_the_difference_between_two_runs() -> None:
+    def words(lab: BatchLab) -> str:
+        return re.sub("<.*?>", "", lab.board.status.value)
+
+    lab = BatchLab(X, Y, versus={"strategy": "class-balanced"})
+    lab.run(50)
+    a, b = (session.scores[-1][1] for session in lab.runs.sessions)
+    assert f"balanced accuracy {b:.0%} ({100 * (b - a):+.0f} points on A)" in words(lab)
+    assert words(lab).count("on A") == 1
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    lab = BatchLab(X, X.sum(axis=1, keepdims=True), model)
+    lab.run(3)
+    assert "mae" in words(lab) and "accuracy" not in words(lab)
+
+
 # -- what a learner sees and does ------------------------------------------------------------------
 
 
@@ -738,19 +754,15 @@ def test_sliders_give_short_numbers_and_bear_the_names_of_classes() -> None:
 def test_a_drag_is_one_change_and_a_replay_of_it_is_exact(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(worker, "HANDS_REST", 0.02)
+    monkeypatch.setattr(worker, "HANDS_PAUSE", 1e9)  # the machine may be busy
     lab = BatchLab(X, Y)
-    lab.run(1)  # compiled
-    lab.controls["speed"].value = 1000.0
-    lab.play()
-    wait_for(lambda: lab.history.steps > 10)
-    for size in range(40, 0, -1):
+    lab.run(5)
+    for size in (40, 20, 10, 1):
         lab.controls["batch_size"].value = size
-        time.sleep(0.01)
-    wait_for(lambda: lab.sampler.batch_size == 1)
-    lab.stop()
+        lab.worker.take_letters()
+        lab.runs.train(3, "step")
     events = lab.history.events
-    assert len({event.step for event in events}) > 1  # it acted while it was dragged
+    assert [event.step for event in events] == [5, 8, 11, 14]  # it acts while it is dragged
     assert [event.drag for event in events] == [False] + [True] * (len(events) - 1)
     (change,) = lab.history.changes
     assert (change.step, change.name, change.value) == (events[0].step, "batch_size", 1)
@@ -771,9 +783,24 @@ def test_a_drag_is_one_change_and_a_replay_of_it_is_exact(
         assert_same(again.model.get_weights(), weights(lab))
 
 
+def test_while_a_slider_is_dragged_its_last_value_is_taken_now_and_then() -> None:
+    box = worker.LetterBox()
+    for value in (1, 2, 3):
+        box.write("size", value)
+    assert box.take_values(rest=1e9) == {"size": 3}  # the first is heard at once
+    box.write("size", 4)
+    assert box.take_values(rest=1e9) == {}
+    box.write("size", 5)
+    assert box.take_values(rest=0) == {"size": 5}
+    box.write("size", 6)
+    box.write("rate", 0.1)  # another hand does not wait
+    assert box.take_values(rest=1e9) == {"size": 6, "rate": 0.1}
+
+
 def test_two_values_of_a_slider_with_a_pause_or_another_change_between_are_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(worker, "HANDS_PAUSE", 1e9)
     lab = BatchLab(X, Y)
 
     def taken(*moves: tuple[str, Any]) -> int:
@@ -880,6 +907,19 @@ def test_ipywidgets_7_is_refused_with_what_to_type(monkeypatch: pytest.MonkeyPat
 
 
 # -- what used to go wrong -------------------------------------------------------------------------
+
+
+def test_an_open_microscope_is_at_the_newest_batch_of_a_new_run_too() -> None:
+    lab = BatchLab(X, Y)
+    lab.run(5)
+    lab.controls["Batch microscope"].value = True
+    wait_for(lambda: lab.controls["Past step"].value == 4 and not threads())
+    lab.controls["Reset"].click()
+    wait_for(lambda: lab.history.steps == 0 and not threads())
+    lab.run(8)
+    lab.controls["width"].value = "narrow"
+    wait_for(lambda: lab.board.past_words.value.count("Step 7:") == 1 and not threads())
+    assert lab.controls["Past step"].value == 7
 
 
 def test_the_shown_run_may_change_while_the_microscope_draws(

@@ -387,7 +387,7 @@ def test_the_microscope_shows_the_model_of_the_step_it_stands_at() -> None:
         then = session.replayed(until=step)
         grid = glass._stage._grid
         np.testing.assert_array_equal(surface, figures.surface_values(then.predict(grid)))
-    assert glass.axes["stage"].get_title(loc="left") == "Batch of step 48, model of then"
+    assert glass.axes["stage"].get_title(loc="left") == "Batch of step 48 and the model then"
     seen_at(glass, 47)
     assert glass.axes["stage"].get_title(loc="left") == "Batch of step 47, model of step 44"
     for one, two in zip(session.model.get_weights(), present):

@@ -18,6 +18,7 @@ COMPARED = [
     ("random", "FGSM", "PGD", "mixture", "easy-first"),
     ("random", "class-balanced", "stratified", "prioritized", "sequential", "fit"),
 ]
+PANEL = ("random", "class-balanced", "stratified", "prioritized", "sequential")
 STRATEGIES = sorted({name for names in COMPARED for name in names})
 # Machado, Oliveira & Fernandes (2009), complete protanopia and deuteranopia.
 SIGHTS = [
@@ -76,6 +77,19 @@ def test_no_strategy_has_the_colour_of_a_class_or_of_another_strategy() -> None:
     colours = [style.colour_of(name) for name in STRATEGIES]
     assert len(set(colours)) == len(STRATEGIES)
     assert not {*colours, style.colour_of("my own")} & set(style.PALETTE)
+
+
+@pytest.mark.parametrize("theme", style.THEMES.values(), ids=lambda theme: theme.name)
+def test_the_panels_strategies_are_told_from_the_data_and_from_the_first_classes(
+    theme: style.Theme,
+) -> None:
+    # Bars of data and batches stand side by side; points and curves have shapes and places, too.
+    for name, sight in itertools.product(PANEL, SIGHTS):
+        strategy = lab(style.colour_of(name), sight)
+        assert np.linalg.norm(strategy - lab(theme.data, sight)) > 12, name
+        least = 18 if sight is SIGHTS[0] else 10
+        for colour in style.class_colours(3, theme):
+            assert np.linalg.norm(strategy - lab(colour, sight)) > least, (name, colour)
 
 
 @pytest.mark.parametrize(

@@ -327,7 +327,8 @@ class Board:
     def show_status(self, state: str, playing: bool, sessions: Sequence[Session]) -> None:
         """Say what the runs are doing and what they cost."""
         names = ("A", "B") if len(sessions) > 1 else ("",)
-        self._lines = [status_of(session, name) for name, session in zip(names, sessions)]
+        others = (None, sessions[0])
+        self._lines = [status_of(*each) for each in zip(sessions, names, others)]
         details = "<br>".join(details_of(session, name) for name, session in zip(names, sessions))
         self.details.value = f'<div class="batchlab-words">{details}</div>'
         if self.controls["Batch microscope"].value:

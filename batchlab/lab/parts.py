@@ -132,16 +132,27 @@ def short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]} …"
 
 
-def status_of(session: Session, name: str) -> str:
-    """How far a run is, how good, and what was changed last."""
+def status_of(session: Session, name: str, beside: Session | None = None) -> str:
+    """How far a run is, how good, `beside` another run too, and what was changed last."""
     steps = f"{session.history.steps:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
     parts = [f"step <b>{steps}</b>", f"epoch {getattr(session.sampler, 'epoch', '?')}"]
     if session.scores:
-        parts.append(f"balanced accuracy <b>{session.scores[-1][1]:.0%}</b>")
+        parts.append(f"{html.escape(session.score_name)} {_score(session, beside)}")
     for event in session.history.events[-1:]:
         change = f"{title_of(event.name, session)} = {short(event.value)}"
         parts.append(f"{html.escape(change)} since step {event.step}")
     return f"<b>{name}</b> " * bool(name) + " · ".join(parts)
+
+
+def _score(session: Session, beside: Session | None) -> str:
+    """The newest score, and how much more or less that is than another run had at the same step."""
+    step, score = session.scores[-1]
+    share = session.score_name == "balanced accuracy"
+    words = f"<b>{score:.0%}</b>" if share else f"<b>{short(score)}</b>"
+    if beside is not None and (other := dict(beside.scores).get(step)) is not None:
+        more = score - other
+        words += f" ({100 * more:+.0f} points on A)" if share else f" ({more:+.3g} on A)"
+    return words
 
 
 def details_of(session: Session, name: str) -> str:

@@ -96,6 +96,9 @@ class Pointing:
             if kind == "look":
                 self._look(panel, canvas, message)
                 return
+            if kind == "play":
+                panel.board.controls["Play"].value = not panel.playing
+                return
             do = {"pick": _pick, "what if": _what_if, "branch": _branch, "colour": _colour}[kind]
             if run < 0:
                 run = panel.board.controls["Shown run"].value
@@ -130,7 +133,9 @@ class Pointing:
         rows = _answers(session, sample)
         rows.append(("loss now", f"{session.losses_of([sample])[0]:.3g}"))
         rows.append(("drawn", "never" if not visits else f"{visits} time{'s' * (visits > 1)}"))
-        times = "not known" if chances is None else f"×{chances[sample] * len(session.x):.2g} of chance"
+        times = "not known"
+        if chances is not None:
+            times = f"×{chances[sample] * len(session.x):.2g} of chance" if chances[sample] else "not now"
         rows.append(("next", times))
         for name, scores in self.colouring.scores.items():
             rows.append((name, f"{scores[session.kept[sample]]:.4g}"))

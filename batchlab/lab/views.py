@@ -29,7 +29,7 @@ class Views:
         self._runs, self._board, self._look = runs, board, look
         self._picture: Picture | None = None
         self._microscope: Microscope | None = None
-        self._opened = False  # the microscope, when it was shown last
+        self._opened = False  # whether the microscope was there and had a batch, when last shown
 
     @property
     def theme(self) -> str:
@@ -90,12 +90,13 @@ class Views:
         """Show the past batch that the timeline stands at, if anyone is looking."""
         board = self._board
         session = board.shown_of(self._runs.sessions)
-        before, self._opened = self._opened, board.controls["Batch microscope"].value
-        if not self._opened or not session.history.steps:
+        before, steps = self._opened, session.history.steps
+        self._opened = bool(board.controls["Batch microscope"].value and steps)
+        if not self._opened:
             return
         if not before:  # it opens at the newest batch
-            board.controls["Past step"].max = session.history.steps - 1
-            board.show("Past step", session.history.steps - 1)
+            board.controls["Past step"].max = steps - 1
+            board.show("Past step", steps - 1)
         glass = self._microscope_on(session)
         glass.look_at(self.past_step)
         words = glass.words()

@@ -139,6 +139,7 @@ class Worker:
         self._draw_at = self._draw_change_at = 0.0
         self._drawing_cost = 0.0  # seconds of a picture, on average: now and then one takes long
         self._changed: tuple[Any, float] = (None, 0.0)  # which letter was done last, and when
+        self._took = 0.0  # seconds of the steps that were trained last: letters wait for them
 
     # -- from any thread ---------------------------------------------------------------------------
 
@@ -270,7 +271,8 @@ class Worker:
                 panel.pointing.answer()
                 changed = self.take_letters(HANDS_REST if steps else 0)
                 panel.runs.train(steps, panel.pace)
-            idle = 1 - (time.monotonic() - began) * panel.speed / max(steps, 1)
+            self._took = time.monotonic() - began
+            idle = 1 - self._took * panel.speed / max(steps, 1)
             if steps and panel.views.seen and began >= (self._draw_change_at if changed else self._draw_at):
                 self._drawing_cost += (self.show() - self._drawing_cost) / 4
                 share = max(DRAWING_SHARE, idle / 2)
@@ -310,7 +312,8 @@ class Worker:
         """Whether this is the same slider as before and soon after: one drag, or a few key presses."""
         (before, then), now = self._changed, time.monotonic()
         self._changed = ((run, name), now)
-        return before == (run, name) and now < then + HANDS_PAUSE and self.panel.board.slides(name)
+        soon = now < then + HANDS_PAUSE + self._took
+        return before == (run, name) and soon and self.panel.board.slides(name)
 
     def _take(self, run: int, name: Any, value: Any, drag: bool) -> None:
         panel = self.panel

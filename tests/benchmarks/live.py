@@ -43,8 +43,8 @@ x, y = data.x_train[:1000], data.y_train[:1000]
 strategies = {"class-balanced": ClassBalancedSampler}
 heard, drawn = [], []  # when a value was taken by the loop; when a picture was sent, and of which
 
-def measured_apply(session, name, value, apply=Session.apply):
-    apply(session, name, value)
+def measured_apply(session, name, value, drag=False, apply=Session.apply):
+    apply(session, name, value, drag)
     heard.append((time.time(), value))
 
 Session.apply = measured_apply

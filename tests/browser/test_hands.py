@@ -67,6 +67,15 @@ def test_hovering_tells_of_the_sample_under_the_pointer(hand: HandView) -> None:
     expect(hand.card).to_contain_text("loss now", timeout=PATIENCE)
     visits = hand.value(f"int(lab.history.visits[{sample}])")
     expect(hand.card).to_contain_text(re.compile(rf"drawn\s*({visits} time|never)"))
+    # The bars in which it is counted light up.
+    boxes = hand.value(f"lab.views.picture.bars_of(0, {sample})")
+    assert len(boxes) >= 2 or not visits
+    for left, top, width, height in boxes:
+        middle = [left + width / 2, top + height - 1]
+        hand.page.wait_for_function(
+            "([canvas, [x, y]]) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[3] > 200",
+            arg=[hand.panel.root.locator(".batchlab-overlay").first.element_handle(), middle],
+        )
     name = hand.value(f"lab.a.classes[lab.a.labels[{sample}]]")
     expect(hand.card).to_contain_text(name)
     wrong = hand.value("int((lab.a.labels != lab.a.given.labels).argmax())")

@@ -78,6 +78,17 @@ def test_play_pause_and_steps(notebook: LabPage, panel: PanelView) -> None:
     panel.wait_for_text(f"step {steps + 11}")
 
 
+def test_the_space_bar_plays_and_pauses_on_the_stage(notebook: LabPage, panel: PanelView) -> None:
+    box = panel.canvas.bounding_box()
+    panel.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 4)
+    panel.page.keyboard.press(" ")
+    notebook.wait_in_kernel("lab.playing")
+    panel.wait_for_text("training")
+    panel.page.keyboard.press(" ")
+    notebook.wait_in_kernel("not lab.playing")
+    panel.wait_for_text("paused")
+
+
 def test_a_stopped_panel_lives_again_when_it_is_shown_again(
     notebook: LabPage, panel: PanelView
 ) -> None:
@@ -138,6 +149,9 @@ WINDOWS = ((1440, 765, "wide", 4), (1280, 680, "wide", 3), (800, 900, "narrow", 
 
 def test_all_is_in_sight_in_a_laptops_window(notebook: LabPage, panel: PanelView) -> None:
     page, size = panel.page, panel.page.viewport_size
+    notebook.in_kernel("lab.run(2)")
+    notebook.in_kernel("setattr(lab, 'colour_by', 'visits')")  # which needs a key
+    panel.wait_for_text("never drawn")
     inside = panel.root.locator(".batchlab-panel")
     for width, height, layout, columns in WINDOWS:
         page.set_viewport_size({"width": width, "height": height})
@@ -177,10 +191,12 @@ def test_wild_dragging_loses_no_final_value(notebook: LabPage, panel: PanelView)
         shown = float(panel.readout("balance"))
         assert shown == pytest.approx(last, abs=0.03)
         notebook.wait_in_kernel(f"lab.sampler.balance == {shown}")
-        panel.page.wait_for_timeout(300)  # nothing that was on its way comes after it
+        panel.page.wait_for_timeout(1500)  # nothing that was on its way comes after it
         assert float(notebook.in_kernel("lab.sampler.balance")) == shown
         assert float(panel.readout("balance")) == shown
     notebook.wait_in_kernel("lab.history.steps > lab.history.events[-1].step")
+    changes = "[(each.name, each.value) for each in lab.history.changes]"
+    assert notebook.in_kernel(changes) == "[('balance', 0.2), ('balance', 0.75)]"
 
 
 def test_typed_values_and_arrow_keys(notebook: LabPage, panel: PanelView) -> None:
@@ -256,6 +272,14 @@ def test_microscope_shows_any_past_batch(notebook: LabPage, panel: PanelView) ->
     panel.drag("step", 0)
     panel.wait_for_text("Step 0")
     expect(panel.microscope).to_have_attribute("aria-label", re.compile("^Step 0"))
+    # The stage shows the model of that step.
+    values = "np.asarray(lab.views._microscope.axes['stage'].images[0].get_array())"
+    same = f"np.array_equal({values}, figures.surface_values(then.predict(grid)))"
+    notebook.in_kernel(
+        "exec('import numpy as np; from batchlab import figures; then = lab.a.replayed(until=0); "
+        "grid = lab.views._microscope._stage._grid', globals())"
+    )
+    notebook.wait_in_kernel(same)
 
 
 def test_two_runs_side_by_side(notebook: LabPage, panel: PanelView) -> None:

@@ -136,6 +136,8 @@ function render({ model, el }) {
   const context = canvas.getContext("2d");
   canvas.className = "batchlab-picture";
   canvas.setAttribute("role", "img");
+  canvas.tabIndex = 0; // the space bar plays and pauses there
+  canvas.setAttribute("data-lm-suppress-shortcuts", "true");
   canvas.style.maxWidth = "100%";
   const hand = pointing(model, el, canvas);
   const layers = new Map();

@@ -93,7 +93,7 @@ class Colouring:
         if np.isnan(values).any():
             known = self.by != CHANCE or chances_of(session) is not None
             hollow = {CHANCE: "cannot come now"}.get(self.by, "never drawn") if known else "not known"
-            hollow = f"hollow: {hollow}"
+            hollow = f"○ {hollow}"
         times = "×" if self.by == CHANCE else ""
         ends = [f"{times}{end:.2g}" for end in self.shades(values)[1]]
         return {"low": ends[0], "high": ends[1], "gradient": GRADIENT, "hollow": hollow}
@@ -145,8 +145,7 @@ class Key:
         self.axes.set_visible(bool(key))
         if key:
             name = "target" if self.colouring.by == CLASS else self.colouring.by
-            hollow = key["hollow"].replace("hollow:", "○")
-            self._name.set_text(literal(f"{name} ({hollow})" if hollow else name))
+            self._name.set_text(literal(f"{name} ({key['hollow']})" if key["hollow"] else name))
             self._low.set_text(key["low"])
             self._high.set_text(key["high"])
 

@@ -10,7 +10,7 @@ const ACTIONS = [
 ];
 const SIGNS = { next: "→", never: "×", always: "□", more: "+", less: "−" }; // as on the stage
 const TOOLS = [
-  ["choose (shift: lasso)", "choose"],
+  ["choose", "choose"],
   ["lasso", "lasso"],
   ["paint ×5", "more"],
   ["paint ÷5", "less"],
@@ -92,7 +92,7 @@ function makeBar(model, hand) {
   tool.append(...TOOLS.map(([text, value]) => make("option", { value }, text)));
   const colour = make("select", { onchange: () => model.send({ kind: "colour", by: colour.value }) });
   const key = make("span", { className: "batchlab-key" });
-  const field = make("input", { type: "text", size: 12, placeholder: "3, 17, 20-25" });
+  const field = make("input", { type: "text", size: 8, placeholder: "3, 17, 20-25" });
   field.setAttribute("aria-label", "numbers of samples to choose");
   field.onkeydown = (event) => {
     if (event.key !== "Enter") return;

@@ -142,7 +142,7 @@ class Microscope(LayeredFigure):
         """Whose batch it is, and whose model the surface is: of that step, or shortly before."""
         title = f"Batch of step {self.step}"
         if self._flat:
-            title += ", model of then" if then == self.step else f", model of step {then}"
+            title += " and the model then" if then == self.step else f", model of step {then}"
         if self.axes["stage"].get_title(loc="left") != title:
             self.axes["stage"].set_title(title, loc="left", fontsize=10)
             self.outgrown("stage")

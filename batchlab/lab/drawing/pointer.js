@@ -151,7 +151,7 @@ function pointing(model, el, canvas) {
     for (const sample of stroke?.samples ?? []) mark(sample, 5, bright, 2.5);
     if (kept) mark(kept.sample, 9, bright, 2);
     if (hovered !== null) mark(hovered, 9, bright, 2.5);
-    if (isRun) markBars(hovered ?? kept?.sample, bright);
+    if (isRun) markBars(hovered ?? kept?.sample, ink);
     if (stroke?.line || (mouse && isBrush())) drawStroke(ink);
   }
 
@@ -171,9 +171,11 @@ function pointing(model, el, canvas) {
   }
 
   function markBars(sample, colour) {
-    context.strokeStyle = colour;
-    context.lineWidth = 2;
-    for (const [x, y, width, height] of bars.get(sample) ?? []) context.strokeRect(x, y, width, height);
+    context.fillStyle = colour; // filled: a strategy may have the colour of a line around it
+    for (const [x, y, width, height] of bars.get(sample) ?? []) {
+      const tall = Math.max(height, 3); // one of a thousand samples would not be seen
+      context.fillRect(x, y + height - tall, width, tall);
+    }
   }
 
   function drawStroke(ink) {
@@ -275,7 +277,6 @@ function pointing(model, el, canvas) {
     else if (event.shiftKey || tool === "lasso") stroke = { line: [mouse], samples: new Set() };
     else return;
     if (isBrush()) paint();
-    event.preventDefault();
     card.hidden = true;
     canvas.setPointerCapture(event.pointerId);
     redraw();
@@ -303,8 +304,12 @@ function pointing(model, el, canvas) {
     mouse = null;
     hover();
   };
-  const escape = (event) => event.key === "Escape" && letGo();
-  el.addEventListener("keydown", escape);
+  el.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") letGo();
+    if (event.key !== " " || event.target !== canvas) return;
+    event.preventDefault(); // the page does not scroll
+    if (!event.repeat) model.send({ kind: "play" });
+  });
 
   const changed = () => {
     charts = model.get("targets").map((each) => new Targets(each));
