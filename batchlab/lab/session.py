@@ -24,7 +24,7 @@ from batchlab.loaders import Loader
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.runner import Runner
-from batchlab.loops.step import check_own_step
+from batchlab.loops.step import check_one_device, check_own_step
 from batchlab.parameters import Parameter
 from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
@@ -166,6 +166,7 @@ class Session(Experiment, Record, ByHand):
         model = self.model
         self._loader = Loader(self.x, self.targets, sampler=next(iter(self.patterns.values())))
         check_own_step(model, self._loader, "Session")
+        check_one_device(model, "Session")
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
         if not hasattr(self, "_evaluation"):

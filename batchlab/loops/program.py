@@ -221,6 +221,10 @@ class Program:
         arrays = {name: np.asarray(value) for name, value in results.items()}
         return {name: value if value.ndim else float(value) for name, value in arrays.items()}
 
+    def agree(self, flag: bool) -> bool:
+        """Whether `flag` is set here, or in any process that trains the model together with this."""
+        return flag
+
     def reset_metrics(self) -> None:
         """Begin an epoch."""
         self.model.reset_metrics()

@@ -14,7 +14,15 @@ from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
 from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps
+from batchlab.loops.distributed import (
+    STEPS_PER_CALL,
+    check_alike,
+    lost_workers_named,
+    replicas,
+    workers,
+)
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.program import Program
 from batchlab.loops.runner import Runner
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready, specs_of
@@ -162,7 +170,10 @@ def train(
     history = History(loader.n) if history is None else history
     checkpoints = Checkpoints(checkpoint, checkpoint_every, model, loader, history)
     hooks = Hooks(callbacks, model, history, verbose, epochs, len(loader))
+    together = workers(model)
     fixed_size = 1 if hooks.every_batch else steps_per_call
+    if together > 1:  # by a stopwatch each would take another number
+        fixed_size = fixed_size or STEPS_PER_CALL
     steps = CompiledSteps(
         model,
         loader,
@@ -186,15 +197,18 @@ def train(
         hooks=hooks,
         checkpoints=checkpoints,
         restore_on_nan=restore_on_nan,
-        ahead=not hooks.every_batch,  # a callback may change the sampler
+        # A callback may change the sampler; and workers must ask each other in one order.
+        ahead=not hooks.every_batch and together == 1,
     )
+    settings = {"lag": lag, "the number of steps per call": fixed_size, "epochs": epochs}
+    check_alike(model, loader, history, **settings)
     model.stop_training = False
     logs: dict[str, Any] = {}
     hooks.list.on_train_begin()
     for epoch in range(len(history.epoch), epochs):
         if history.epoch_steps == 0:
             steps.program.reset_metrics()
-        with DeferredInterrupt() as runner.interrupt:
+        with DeferredInterrupt(steps.program.agree) as runner.interrupt, lost_workers_named(model):
             hooks.list.on_epoch_begin(epoch)
             try:
                 runner.run()
@@ -202,11 +216,11 @@ def train(
                 runner.hand_back()
         logs = steps.program.logs()
         if validation_data is not None and (epoch + 1) % validation_freq == 0:
-            scores = _evaluate(model, validation_data, validation_batch_size, hooks)
+            scores = _evaluate(steps.program, validation_data, validation_batch_size, hooks)
             logs.update({f"val_{name}": value for name, value in scores.items()})
         hooks.list.on_epoch_end(epoch, logs)
         checkpoints.save()
-        if model.stop_training:
+        if steps.program.agree(model.stop_training):
             break
     model.optimizer.finalize_variable_values(model.trainable_weights)
     hooks.list.on_train_end(logs)
@@ -277,8 +291,14 @@ def _refuse(of_fit: dict[str, Any]) -> None:
 
 
 def _evaluate(
-    model: keras.Model, data: Any, batch_size: int | None, hooks: Hooks
+    program: Program, data: Any, batch_size: int | None, hooks: Hooks
 ) -> dict[str, float]:
+    model = program.model
+    if replicas(model) > 1:
+        hooks.list.on_test_begin()
+        logs = program.evaluate(data, batch_size)
+        hooks.list.on_test_end(logs)
+        return logs
     x, y, weights = data, None, None
     if isinstance(data, (tuple, list)):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))
