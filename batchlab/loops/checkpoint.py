@@ -20,7 +20,7 @@ from batchlab.backend import keras
 from batchlab.files import check_path, check_writable, made_folder, whole_file
 from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.distributed import is_chief
+from batchlab.loops.distributed import check_strategy, is_chief
 from batchlab.loops.step import build, check_own_step, check_ready
 from batchlab.parameters import shown
 
@@ -134,6 +134,7 @@ def resume(
     """
     check_ready(model, 1, "resume", step)
     check_own_step(model, loader, "resume", step)
+    check_strategy(model, step=step)
     _check_sampler(loader.sampler)
     with _opened(path) as file:
         where = f"{_FILE} in {os.fspath(path)}"

@@ -22,7 +22,7 @@ from batchlab.loaders import Loader
 from batchlab.loops.keras_private import clipped, loss_terms, masks_of
 from batchlab.loops.own_step import batch_loss
 from batchlab.loops.program import Program
-from batchlab.loops.step import Unreduced, at, forward, weights_for_loss
+from batchlab.loops.step import Unreduced, at, forward, specs_of, weights_for_loss
 from batchlab.loops.targets import by_place
 from batchlab.samplers import SequentialSampler
 
@@ -72,9 +72,10 @@ def check_strategy(model: keras.Model, **options: Any) -> None:
             not isinstance(strategy, known),
             "Use MirroredStrategy or MultiWorkerMirroredStrategy.",
         ),
-        "jit_compile=True is": (options["jit_compile"], "XLA cannot talk between devices: leave it out."),
-        "selection is": (options["selection"], "The best of each part are not the best of the pool."),
-        "adversarial is": (options["adversarial"], "Its share is one of the whole batch."),
+        "jit_compile=True is": (options.get("jit_compile"), "XLA cannot talk between devices: leave it out."),
+        "selection is": (options.get("selection"), "The best of each part are not the best of the pool."),
+        "adversarial is": (options.get("adversarial"), "Its share is one of the whole batch."),
+        "run_eagerly=True is": (model.run_eagerly, "Debug it on one device."),
         "gradient_accumulation_steps of the optimizer is": (
             optimizer.gradient_accumulation_steps,
             "Use a larger batch.",
@@ -88,7 +89,7 @@ def check_strategy(model: keras.Model, **options: Any) -> None:
             "It looks at the gradients of one device. Use mixed_bfloat16, which needs none.",
         ),
         "a compute_loss of the model's own is": (
-            own_loss and options["step"] is None,
+            own_loss and options.get("step") is None,
             "Whether it is a mean over samples is not known. Give it to train as step=..., which "
             "returns the losses of the samples.",
         ),
@@ -122,7 +123,7 @@ class DistributedProgram(Program):
                     "devices only a mean over samples is known to be the same. Use "
                     'reduction="sum_over_batch_size".'
                 )
-        self._evaluation = tf.function(self._evaluated, autograph=False, reduce_retracing=True)
+        self._evaluation = tf.function(self._evaluated, autograph=False)
         self._results = tf.function(model.get_metrics_result, autograph=False)
         self._sum = tf.function(
             lambda flag: self.strategy.reduce("SUM", flag, axis=None), autograph=False
@@ -172,7 +173,7 @@ class DistributedProgram(Program):
     def _part(self, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Which places of a batch are this replica's, and how many; if none, the first, to be idle."""
         rank = tf.distribute.get_replica_context().replica_id_in_sync_group
-        places = tf.range(rank, size, self._replicas)
+        places = tf.range(size)[rank :: self._replicas]
         own = tf.size(places)
         return tf.pad(places, [[0, tf.cast(own == 0, tf.int32)]]), own
 
@@ -256,11 +257,12 @@ class DistributedProgram(Program):
         """As ``model.evaluate``, which cannot run on several machines; every process has all `data`."""
         self.reset_metrics()
         for batch in _batches(data, batch_size):
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch))
-            self._evaluation(*_of_all(tf.convert_to_tensor, (x, y, weights)))
+            tensors = keras.tree.map_structure(tf.convert_to_tensor, tuple(batch))
+            self._evaluation.get_concrete_function(specs_of(tensors))(tensors)
         return self.logs()
 
-    def _evaluated(self, x: Any, y: Any, weights: Any) -> None:
+    def _evaluated(self, batch: tuple[Any, ...]) -> None:
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
         size = tf.shape(keras.tree.flatten(x)[0])[0]
 
         def replica(x: Any, y: Any, weights: Any) -> None:
@@ -315,8 +317,8 @@ def check_alike(model: keras.Model, loader: Loader, history: History, **settings
         **{name: repr(value) for name, value in settings.items()},
     }
     content = json.dumps(facts).encode() + b"\n"
-    gathered = model.distribute_strategy.gather(tf.constant(list(content), tf.uint8), axis=0)
-    everyone = [json.loads(line) for line in bytes(gathered.numpy()).splitlines()]
+    gathered = model.distribute_strategy.gather(tf.constant(list(content)), axis=0)
+    everyone = [json.loads(line) for line in bytes(gathered.numpy().tolist()).splitlines()]
     for name in facts:
         values = [theirs.get(name) for theirs in everyone]
         if any(value != values[0] for value in values):

@@ -114,6 +114,10 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         model.compute_metrics(x, y, y_pred, weights)
         return y_pred
 
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        with strategy.scope():  # else each replica would make variables of its own
+            build_symbolically(model, specs)
     if model.run_eagerly and own_step is not None:
         outputs = None  # a trial would move what it has beside the model
     elif model.run_eagerly:  # it may be a model that cannot be traced
@@ -125,10 +129,6 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         for variable, value in before:
             variable.assign(value)
     else:
-        strategy = model.distribute_strategy
-        if strategy.num_replicas_in_sync > 1:
-            with strategy.scope():  # else each replica would make its own variables
-                build_symbolically(model, specs)
         traced = tf.function(lambda *batch: strategy.run(step, batch), autograph=False)
         outputs = traced.get_concrete_function(*specs).structured_outputs
         outputs = strategy.experimental_local_results(outputs)[0]

@@ -1,0 +1,64 @@
+"""Several devices or processes train as one: the same batches, weights, logs and priorities."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.loops.cluster import Process, workers
+from tests.loops.replicas import OPTIMIZERS
+from tests.samplers.strategies import STRATEGIES
+
+TOLERANCE = 2e-6  # a sum over parts is rounded otherwise than one over all
+KINDS = ["2", "4", "worker 0", "worker 1"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What one device, 2 and 4 devices, and two processes trained, by name of the job."""
+    folder, results = tmp_path_factory.mktemp("trained"), {}
+    jobs = {"samplers": "every_strategy", "optimizers": "every_optimizer"}
+    for name, run in jobs.items():
+        devices = Process(folder, name, {"run": run, "kinds": ["1", "2", "4"]})
+        results[name] = devices.end()
+        together = workers(folder / name, *[{"run": run}] * 2)
+        for index, worker in enumerate(together):
+            results[name][f"worker {index}"] = worker.end()["workers"]
+    return results
+
+
+def assert_same_run(one, other):
+    assert other["indices"] == one["indices"]
+    for name in ("weights", "losses"):
+        for ours, theirs in zip(one[name], other[name], strict=True):
+            np.testing.assert_allclose(theirs, ours, atol=TOLERANCE, err_msg=name)
+    assert other["logs"].keys() == one["logs"].keys()
+    for name, values in one["logs"].items():
+        np.testing.assert_allclose(other["logs"][name], values, atol=TOLERANCE, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_several_devices_train_as_one_with_every_sampler(trained, strategy, kind):
+    one, other = (trained["samplers"][k][strategy] for k in ("1", kind))
+    assert_same_run(one, other)
+    assert {"val_loss", "val_accuracy", "weighted_accuracy"} < one["logs"].keys()
+    restored = [STRATEGIES[strategy](batch_size=14, seed=3) for _ in range(2)]
+    for sampler, run in zip(restored, (one, other)):
+        sampler.load_state_dict(run["state"])
+    chances = [sampler.probabilities for sampler in restored]
+    if chances[0] is not None:  # also what it learnt is the same
+        np.testing.assert_allclose(*chances, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_several_devices_train_as_one_with_every_option(trained, optimizer, kind):
+    one, other = (trained["optimizers"][k][optimizer] for k in ("1", kind))
+    assert len(one["indices"][-1]) == 2  # fewer than there are replicas
+    assert_same_run(one, other)
+
+
+@pytest.mark.parametrize("job", ["samplers", "optimizers"])
+def test_workers_agree_to_the_last_bit(trained, job):
+    assert trained[job]["worker 0"] == trained[job]["worker 1"]
