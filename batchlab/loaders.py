@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras, tf
+from batchlab.backend import keras, need_tensorflow, tf
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.stream import generator_of
@@ -352,6 +353,7 @@ class Loader(keras.utils.PyDataset):
         It has the present number of batches: make it anew after a change of the batch size. For
         batches of varying shape see `specs`.
         """
+        need_tensorflow("Loader.as_dataset")
         specs = self.specs
         if None in specs:
             raise ValueError(
@@ -363,8 +365,9 @@ class Loader(keras.utils.PyDataset):
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
-    # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
+    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end; on
+    # several devices, and on JAX and PyTorch, it even begins an epoch to build the model.
+    # So a batch is drawn when first asked for and kept until an epoch of training has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         with _DRAWING:
@@ -384,7 +387,9 @@ class Loader(keras.utils.PyDataset):
         return keras.tree.map_structure(_for_keras, batch or self.make(draw))
 
     def on_epoch_begin(self) -> None:
-        self._inside_fit_epoch = True
+        if self._inside_fit_epoch:  # one that was stopped
+            self.on_epoch_end()
+        self._inside_fit_epoch = not _builds_a_model()
 
     def on_epoch_end(self) -> None:
         if self._inside_fit_epoch:
@@ -414,6 +419,19 @@ class Draw(NamedTuple):
     indices: NDArray[np.int64]
     key: Key
     weights: NDArray[np.float32] | None
+
+
+def _builds_a_model() -> bool:
+    """Whether Keras only looks at a batch, in its ``_symbolic_build`` (read in Keras 3.12 to 3.16).
+
+    Nothing that it asks of a PyDataset tells this from an epoch of few batches.
+    """
+    frames = (frame for frame, _ in traceback.walk_stack(None))
+    return any(
+        frame.f_code.co_name.endswith("_symbolic_build")
+        and frame.f_globals.get("__name__", "").startswith("keras.")
+        for frame in frames
+    )
 
 
 def _for_keras(leaf: Any) -> Any:

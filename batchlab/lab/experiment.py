@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras
+from batchlab.backend import keras, need_tensorflow
 from batchlab.datasets import imbalanced, with_label_noise
 from batchlab.lab.data import checked_data, checked_names, checked_scored
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, hand_settings, own_settings
@@ -66,6 +66,7 @@ class Experiment:
         groups: Any = None,
         **data_settings: float,
     ) -> None:
+        need_tensorflow("Session")
         self.given = checked_data(x, y, groups, model is not None)
         self.classes = checked_names(classes, self.given)
         self.validation_data, self.validated = validation_data, validation_data is not None

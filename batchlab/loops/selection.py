@@ -140,7 +140,6 @@ class PoolSelection:
         """What a compiled function is made for: its shapes and operations."""
         return self.keep, self.score, self.draw
 
-    @tf.autograph.experimental.do_not_convert
     def choose(
         self,
         model: Any,

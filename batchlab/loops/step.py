@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from batchlab.backend import keras, tf
+from batchlab.backend import keras, need_tensorflow, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import build_symbolically, loss_terms, unknown_to_optimizer
 from batchlab.loops.own_step import batch_loss
@@ -50,12 +50,15 @@ def check_own_step(model: Any, loader: Any, owner: str, step: Any = None) -> Non
 
     Raises
     ------
+    RuntimeError
+        If Keras does not run on TensorFlow.
     TypeError
         If `loader` is no :class:`Loader`, or the model has a ``train_step`` of its own, which a
         `step` given to :func:`train` replaces.
     ValueError
         If the optimizer does not know all that is trainable.
     """
+    need_tensorflow(owner)
     if not isinstance(loader, Loader):
         raise TypeError(
             f"{owner}: loader must be a batchlab.Loader, got {type(loader).__name__}. "

@@ -101,6 +101,10 @@ def every_optimizer(kind: str) -> dict[str, Any]:
     return results
 
 
+def everything(kind: str) -> dict[str, Any]:
+    return {"samplers": every_strategy(kind), "optimizers": every_optimizer(kind)}
+
+
 def one_run(kind: str, **job: Any) -> dict[str, Any]:
     """A run that is killed, refused, stopped or gone on with."""
     if "version" in job:

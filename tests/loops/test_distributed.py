@@ -15,16 +15,12 @@ KINDS = ["2", "4", "worker 0", "worker 1"]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """What one device, 2 and 4 devices, and two processes trained, by name of the job."""
-    folder, results = tmp_path_factory.mktemp("trained"), {}
-    jobs = {"samplers": "every_strategy", "optimizers": "every_optimizer"}
-    for name, run in jobs.items():
-        devices = Process(folder, name, {"run": run, "kinds": ["1", "2", "4"]})
-        results[name] = devices.end()
-        together = workers(folder / name, *[{"run": run}] * 2)
-        for index, worker in enumerate(together):
-            results[name][f"worker {index}"] = worker.end()["workers"]
-    return results
+    """What one device, 2 and 4 devices, and two processes trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    together = workers(folder, *[{"run": "everything"}] * 2)
+    results = {f"worker {index}": worker.end()["workers"] for index, worker in enumerate(together)}
+    devices = Process(folder, "devices", {"run": "everything", "kinds": ["1", "2", "4"]})
+    return {**results, **devices.end()}
 
 
 def assert_same_run(one, other):
@@ -40,7 +36,7 @@ def assert_same_run(one, other):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_several_devices_train_as_one_with_every_sampler(trained, strategy, kind):
-    one, other = (trained["samplers"][k][strategy] for k in ("1", kind))
+    one, other = (trained[k]["samplers"][strategy] for k in ("1", kind))
     assert_same_run(one, other)
     assert {"val_loss", "val_accuracy", "weighted_accuracy"} < one["logs"].keys()
     restored = [STRATEGIES[strategy](batch_size=14, seed=3) for _ in range(2)]
@@ -54,11 +50,10 @@ def test_several_devices_train_as_one_with_every_sampler(trained, strategy, kind
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_several_devices_train_as_one_with_every_option(trained, optimizer, kind):
-    one, other = (trained["optimizers"][k][optimizer] for k in ("1", kind))
+    one, other = (trained[k]["optimizers"][optimizer] for k in ("1", kind))
     assert len(one["indices"][-1]) == 2  # fewer than there are replicas
     assert_same_run(one, other)
 
 
-@pytest.mark.parametrize("job", ["samplers", "optimizers"])
-def test_workers_agree_to_the_last_bit(trained, job):
-    assert trained[job]["worker 0"] == trained[job]["worker 1"]
+def test_workers_agree_to_the_last_bit(trained):
+    assert trained["worker 0"] == trained["worker 1"]
