@@ -29,6 +29,7 @@ from batchlab.samplers import SequentialSampler
 # Steps per call where several processes must take as many. Ctrl-C and callbacks wait for a call;
 # a call costs a few milliseconds of talk between the workers.
 STEPS_PER_CALL = 64
+_MOST, _SHOWN = 8192, 300  # of what workers compare: bytes in all, letters of each
 _MEANS = ("sum_over_batch_size", "mean")  # two names of one reduction
 
 
@@ -125,9 +126,7 @@ class DistributedProgram(Program):
                 )
         self._evaluation = tf.function(self._evaluated, autograph=False)
         self._results = tf.function(model.get_metrics_result, autograph=False)
-        self._sum = tf.function(
-            lambda flag: self.strategy.reduce("SUM", flag, axis=None), autograph=False
-        )
+        self._everyone = tf.function(lambda flags: gathered(self.strategy, flags), autograph=False)
         self._logs: dict[str, Any] | None = None
 
     # -- the step --------------------------------------------------------------------------------
@@ -166,7 +165,8 @@ class DistributedProgram(Program):
         _, array = tf.while_loop(lambda row, *_: row < count, body, start)
         results = array.stack()  # (rows, replicas of this worker, most + 1)
         if self._workers > 1:
-            results = self.strategy.gather(results, axis=1)
+            mine = tf.transpose(results, (1, 0, 2))
+            results = tf.transpose(gathered(self.strategy, mine), (1, 0, 2))
         losses = tf.transpose(results[:, :, :-1], (0, 2, 1))  # in the order of the batch
         return tf.reshape(losses, (rows, -1))[:, :size], tf.reduce_sum(results[:, :, -1], axis=1)
 
@@ -249,7 +249,10 @@ class DistributedProgram(Program):
 
     def agree(self, flag: bool) -> bool:
         """Whether any worker says so; all must ask."""
-        return bool(self._sum(tf.constant(int(flag)))) if self._workers > 1 else flag
+        if self._workers == 1:
+            return flag
+        here = tf.fill((self._replicas // self._workers,), int(flag))
+        return bool(tf.reduce_any(self._everyone(here) > 0))
 
     # -- validation ------------------------------------------------------------------------------
 
@@ -273,6 +276,17 @@ class DistributedProgram(Program):
             self._measure(own, loss, x, y, y_pred, weights)
 
         self.strategy.run(replica, args=(x, y, weights))
+
+
+def gathered(strategy: tf.distribute.Strategy, parts: tf.Tensor) -> tf.Tensor:
+    """The `parts` of all replicas in their order, of which this worker has its own, along axis 0."""
+
+    def replica(parts: tf.Tensor) -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        place = context.replica_id_in_sync_group % tf.shape(parts)[0]
+        return context.all_gather(parts[place : place + 1], axis=0)
+
+    return strategy.experimental_local_results(strategy.run(replica, args=(parts,)))[0]
 
 
 def _of_all(function: Callable[[Any], Any], batch: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -314,11 +328,14 @@ def check_alike(model: keras.Model, loader: Loader, history: History, **settings
         "the sampler's state": _digest(json.dumps(state, default=str)),
         "the number of steps trained": history.steps,
         "the model's weights": _digest(weights),
-        **{name: repr(value) for name, value in settings.items()},
+        **settings,
     }
-    content = json.dumps(facts).encode() + b"\n"
-    gathered = model.distribute_strategy.gather(tf.constant(list(content)), axis=0)
-    everyone = [json.loads(line) for line in bytes(gathered.numpy().tolist()).splitlines()]
+    own = replicas(model) // workers(model)
+    content = np.zeros((own, _MOST), np.int32)
+    written = json.dumps({name: str(value)[:_SHOWN] for name, value in facts.items()}).encode()
+    content[:, : len(written)] = list(written)
+    lines = gathered(model.distribute_strategy, tf.constant(content)).numpy()[::own]
+    everyone = [json.loads(bytes(line[line > 0].tolist())) for line in lines]
     for name in facts:
         values = [theirs.get(name) for theirs in everyone]
         if any(value != values[0] for value in values):
@@ -334,14 +351,11 @@ def _digest(content: str | bytes) -> str:
 
 
 @contextmanager
-def lost_workers_named(model: keras.Model) -> Iterator[None]:
-    """Say in plain words that another worker has gone, which TensorFlow tells in many ways."""
+def lost_workers_named() -> Iterator[None]:
+    """Say in plain words that another worker has gone, which TensorFlow tells in many."""
     try:
         yield
-    except tf.errors.OpError as error:
-        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
-        if workers(model) == 1 or not isinstance(error, lost):
-            raise
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         raise ConnectionError(
             "train: another worker has gone, or cannot be reached, so training cannot go on. Start all "
             "workers again, as many as you like: resume(checkpoint, model, loader) goes on with the "

@@ -31,6 +31,7 @@ from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter, shown
 
 
+@lost_workers_named()
 def train(
     model: keras.Model,
     loader: Loader,
@@ -208,7 +209,7 @@ def train(
     for epoch in range(len(history.epoch), epochs):
         if history.epoch_steps == 0:
             steps.program.reset_metrics()
-        with DeferredInterrupt(steps.program.agree) as runner.interrupt, lost_workers_named(model):
+        with DeferredInterrupt(steps.program.agree) as runner.interrupt:
             hooks.list.on_epoch_begin(epoch)
             try:
                 runner.run()

@@ -6,15 +6,17 @@ written to RESULT. Workers find each other by ``TF_CONFIG``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import batchlab
-from batchlab import Loader, PrioritizedSampler, resume, train
+from batchlab import Loader, PrioritizedSampler, RandomSampler, resume, train
 from batchlab.backend import keras, tf
 from tests.samplers.strategies import STRATEGIES, N
 
@@ -105,33 +107,53 @@ def everything(kind: str) -> dict[str, Any]:
     return {"samplers": every_strategy(kind), "optimizers": every_optimizer(kind)}
 
 
-def one_run(kind: str, **job: Any) -> dict[str, Any]:
-    """A run that is killed, refused, stopped or gone on with."""
-    if "version" in job:
-        batchlab.__version__ = job["version"]
+def one_run(
+    kind: str,
+    epochs: int = 20,
+    checkpoint: str | None = None,
+    go_on: bool = False,
+    pause: float = 0.0,
+    stop_at: int | None = None,
+) -> dict[str, Any]:
+    """A run that is killed, interrupted or stopped, or one that goes on; with `pause` it is slow."""
     model = net(strategy_of(kind))
-    n = job.get("n", N)
-    sampler = STRATEGIES[job.get("sampler", "prioritized")](batch_size=12, seed=job.get("seed", 3))
-    if n != N:
-        sampler = PrioritizedSampler(n, batch_size=12, seed=3)
-    loader = Loader(X[:n], Y[:n], sampler=sampler)
-    path, history = job.get("checkpoint"), None
-    if job.get("resume"):
-        history = resume(path, model, loader)
-    callbacks = [keras.callbacks.LambdaCallback(**{name: globals()[name] for name in job.get("call", [])})]
-    history = train(
-        model,
-        loader,
-        job["epochs"],
-        verbose=0,
-        lag=2,
-        steps_per_call=1,
-        callbacks=callbacks,
-        checkpoint=path,
-        checkpoint_every=job.get("every"),
-        history=history,
-    )
-    return told(model, history, sampler)
+    sampler = PrioritizedSampler(N, batch_size=12, seed=3)
+    loader = Loader(X, Y, sampler=sampler)
+    history = resume(checkpoint, model, loader) if go_on else None
+
+    def after(batch: int, logs: Any) -> None:
+        time.sleep(pause)
+        if stop_at is not None and model.history.steps >= stop_at:
+            model.stop_training = True
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(
+            model,
+            loader,
+            epochs,
+            verbose=0,
+            lag=2,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=after)],
+            checkpoint=checkpoint,
+            checkpoint_every=2 if checkpoint else None,
+            history=history,
+        )
+    return told(model, model.history, sampler)
+
+
+def refusals(kind: str, others: list[dict[str, Any]]) -> list[str]:
+    """What is said when this worker has a setting of its own, one after the other."""
+    model, said = net(strategy_of(kind)), []
+    for other in others:
+        n = other.get("n", N)
+        make = {"random": RandomSampler, "prioritized": PrioritizedSampler}
+        sampler = make[other.get("sampler", "random")](n, batch_size=12, seed=other.get("seed", 3))
+        batchlab.__version__ = other.get("version", "0.1.0")
+        try:
+            train(model, Loader(X[:n], Y[:n], sampler=sampler), other.get("epochs", 1), verbose=0)
+        except ValueError as error:
+            said.append(str(error))
+    return said
 
 
 def main(path: str, job: str) -> None:
