@@ -73,8 +73,14 @@ def check_strategy(model: keras.Model, **options: Any) -> None:
             not isinstance(strategy, known),
             "Use MirroredStrategy or MultiWorkerMirroredStrategy.",
         ),
-        "jit_compile=True is": (options.get("jit_compile"), "XLA cannot talk between devices: leave it out."),
-        "selection is": (options.get("selection"), "The best of each part are not the best of the pool."),
+        "jit_compile=True is": (
+            options.get("jit_compile"),
+            "XLA cannot talk between devices: leave it out.",
+        ),
+        "selection is": (
+            options.get("selection"),
+            "The best of each part are not the best of the pool.",
+        ),
         "adversarial is": (options.get("adversarial"), "Its share is one of the whole batch."),
         "run_eagerly=True is": (model.run_eagerly, "Debug it on one device."),
         "gradient_accumulation_steps of the optimizer is": (
@@ -86,7 +92,8 @@ def check_strategy(model: keras.Model, **options: Any) -> None:
             "Leave it out: use_ema=True alone puts the averages in place when training ends.",
         ),
         "loss scaling of the optimizer is": (
-            isinstance(optimizer, keras.optimizers.LossScaleOptimizer) or optimizer.loss_scale_factor,
+            isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+            or optimizer.loss_scale_factor,
             "It looks at the gradients of one device. Use mixed_bfloat16, which needs none.",
         ),
         "a compute_loss of the model's own is": (
@@ -198,7 +205,9 @@ class DistributedProgram(Program):
                 loss /= self._replicas
             share_of_loss = loss * tf.cast(share, loss.dtype)
         gradients = tape.gradient(share_of_loss, model.trainable_weights)
-        if any(getattr(model.optimizer, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")):
+        if any(
+            getattr(model.optimizer, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")
+        ):
             # Keras clips before it sums. What is clipped and divided it will not clip again.
             context = tf.distribute.get_replica_context()
             known = [i for i, gradient in enumerate(gradients) if gradient is not None]

@@ -36,13 +36,13 @@ class Process:
             stderr=self.log.open("w"),
         )
 
-    def end(self, seconds: float = 120) -> dict[str, Any]:
+    def end(self, seconds: float = 240) -> dict[str, Any]:
         """What it trained, when it has ended as it should."""
         assert self.running.wait(seconds) == 0, self.log.read_text()[-3000:]
         return json.loads(self.result.read_text())
 
-    def error(self, seconds: float = 120) -> str:
-        """The last line of the error that it must end with."""
+    def error(self, seconds: float) -> str:
+        """What it wrote, when it has ended with an error as it must."""
         assert self.running.wait(seconds) == 1, self.log.read_text()[-3000:]
         return self.log.read_text()
 

@@ -32,9 +32,10 @@ def strategy_of(kind: str) -> Any:
     count = int(kind)
     if count == 1:
         return tf.distribute.get_strategy()
-    # A process cannot have two groups of devices that talk by collectives.
-    ops = tf.distribute.ReductionToOneDevice() if count == 4 else None
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)], cross_device_ops=ops)
+    # Collectives within a process are for GPUs: CPU devices start them in no fixed order.
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{i}" for i in range(count)], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
 
 def net(strategy: Any, optimizer: Any = None, **options: Any) -> keras.Model:
@@ -103,6 +104,36 @@ def every_optimizer(kind: str) -> dict[str, Any]:
     return results
 
 
+def sample_losses_of(model: keras.Model, x: Any, y: Any, weights: Any) -> Any:
+    """A step of one's own."""
+    return keras.losses.sparse_categorical_crossentropy(y, model(x, training=True))
+
+
+def layers_and_steps(kind: str) -> dict[str, Any]:
+    """What differs on several devices unless one takes care, in batches of 20."""
+    layers, results = keras.layers, {}
+    for name, inner, step in (
+        (
+            "synchronized BatchNormalization",
+            lambda: layers.BatchNormalization(synchronized=True),
+            None,
+        ),
+        ("BatchNormalization", layers.BatchNormalization, None),
+        ("Dropout", lambda: layers.Dropout(0.4, seed=1), None),
+        ("a constraint", lambda: layers.Dense(8, kernel_constraint="max_norm"), None),
+        ("a step of one's own", lambda: layers.Dense(8), sample_losses_of),
+    ):
+        with strategy_of(kind).scope():
+            keras.utils.set_random_seed(1)
+            ends = layers.Dense(8, use_bias=False), layers.Dense(2, "softmax")
+            model = keras.Sequential([keras.Input((20,)), ends[0], inner(), ends[1]])
+            model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        sampler = RandomSampler(N, batch_size=20, seed=3)
+        loader = Loader(X, Y, sample_weight=WEIGHT, sampler=sampler)
+        results[name] = told(model, train(model, loader, 3, verbose=0, step=step), sampler)
+    return results
+
+
 def everything(kind: str) -> dict[str, Any]:
     return {"samplers": every_strategy(kind), "optimizers": every_optimizer(kind)}
 
@@ -139,6 +170,70 @@ def one_run(
             history=history,
         )
     return told(model, model.history, sampler)
+
+
+def impossible(kind: str) -> dict[str, str]:
+    """What several devices cannot do as one does: what is said, by name."""
+    strategy, said = strategy_of(kind), {}
+    with strategy.scope():
+        masked = keras.Sequential(
+            [
+                keras.Input((20,)),
+                keras.layers.Embedding(2, 3, mask_zero=True),
+                keras.layers.Dense(2, "softmax"),
+            ]
+        )
+        masked.compile("sgd", "sparse_categorical_crossentropy")
+
+        class Own(keras.Sequential):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                return tf.reduce_sum(y_pred)
+
+        own = Own([keras.Input((20,)), keras.layers.Dense(2)])
+        own.compile("sgd", "mse")
+        sgd = keras.optimizers.SGD
+        models = {
+            "run_eagerly": {"run_eagerly": True},
+            "gradient_accumulation_steps": {
+                "optimizer": lambda: sgd(gradient_accumulation_steps=2)
+            },
+            "ema_overwrite_frequency": {
+                "optimizer": lambda: sgd(use_ema=True, ema_overwrite_frequency=2)
+            },
+            "loss scaling": {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(sgd())},
+            "the reduction 'sum'": {
+                "loss": keras.losses.SparseCategoricalCrossentropy(reduction="sum")
+            },
+            "one number": {"loss": lambda y, y_pred: tf.reduce_sum(y_pred)},
+        }
+        models = {name: net(strategy, **options) for name, options in models.items()}
+    outside = net(strategy)
+    outside.compile(keras.optimizers.SGD(), "sparse_categorical_crossentropy")
+    models |= {"a compute_loss": own, "a mask": masked, "outside the scope": outside}
+    plain = net(strategy)
+    options: dict[str, dict[str, Any]] = {
+        "jit_compile=True": {"jit_compile": True},
+        "selection": {"selection": batchlab.PoolSelection(pool=4, keep=2)},
+        "adversarial": {"adversarial": batchlab.Adversarial(0.1)},
+        "moves the weights itself": {"step": lambda *batch: (tf.zeros((12,)), tf.zeros(()))},
+    }
+    calls = {name: (model, {}) for name, model in models.items()}
+    calls |= {name: (plain, given) for name, given in options.items()}
+    for name, (model, given) in calls.items():
+        x = np.ones((N, 20), int) if model is masked else X
+        y = np.ones((N, 20), int) if model is masked else Y
+        loader = Loader(x, y, sampler=PrioritizedSampler(N, batch_size=12, seed=3))
+        try:
+            train(model, loader, verbose=0, **given)
+        except ValueError as error:
+            said[name] = str(error)
+        assert loader.sampler.epoch == 0
+    for loop in (batchlab.eager_loop, batchlab.sample_losses):
+        try:
+            loop(plain, loader)
+        except ValueError as error:
+            said[loop.__name__] = str(error)
+    return said
 
 
 def refusals(kind: str, others: list[dict[str, Any]]) -> list[str]:

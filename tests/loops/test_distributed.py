@@ -55,5 +55,53 @@ def test_several_devices_train_as_one_with_every_option(trained, optimizer, kind
     assert_same_run(one, other)
 
 
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    jobs = {"layers_and_steps": ["1", "2"], "impossible": ["2"]}
+    started = {run: Process(folder, run, {"run": run, "kinds": jobs[run]}) for run in jobs}
+    return {run: process.end() for run, process in started.items()}
+
+
+@pytest.mark.parametrize(
+    "what", ["synchronized BatchNormalization", "a constraint", "a step of one's own"]
+)
+def test_two_devices_train_as_one(on_two, what):
+    one, two = (on_two["layers_and_steps"][kind][what] for kind in "12")
+    assert_same_run(one, two)
+
+
+@pytest.mark.parametrize("what", ["BatchNormalization", "Dropout"])
+def test_what_differs_on_several_devices_is_as_documented(on_two, what):
+    one, two = (on_two["layers_and_steps"][kind][what] for kind in "12")
+    assert one["indices"] == two["indices"]
+    assert np.isfinite(two["logs"]["loss"]).all()
+    assert not np.allclose(one["logs"]["loss"], two["logs"]["loss"], rtol=1e-3)
+
+
+IMPOSSIBLE = [
+    "run_eagerly",
+    "gradient_accumulation_steps",
+    "ema_overwrite_frequency",
+    "loss scaling",
+    "the reduction 'sum'",
+    "one number",
+    "a compute_loss",
+    "a mask",
+    "outside the scope",
+    "jit_compile=True",
+    "selection",
+    "adversarial",
+    "moves the weights itself",
+    "eager_loop",
+    "sample_losses",
+]
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_cannot_be_the_same_is_refused_by_name(on_two, what):
+    assert what in on_two["impossible"]["2"].get(what, "nothing was said")
+
+
 def test_workers_agree_to_the_last_bit(trained):
     assert trained["worker 0"] == trained["worker 1"]
