@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -52,6 +53,18 @@ def _refuse(owner: str) -> NoReturn:
     )
 
 
+def builds_a_model() -> bool:
+    """Whether Keras only looks at a batch, in its ``_symbolic_build`` (read in Keras 3.12 to 3.16).
+
+    Nothing that it asks of a ``PyDataset`` meanwhile tells this from an epoch of few batches.
+    """
+    return any(
+        frame.f_code.co_name.endswith("_symbolic_build")
+        and frame.f_globals.get("__name__", "").startswith("keras.")
+        for frame, _ in traceback.walk_stack(None)
+    )
+
+
 class _NoTensorFlow:
     """Stands in the place of TensorFlow where it is not to be had."""
 
@@ -73,4 +86,4 @@ with _standard_error_held():
     else:
         tf = _NoTensorFlow()
 
-__all__ = ["keras", "need_tensorflow", "tf"]
+__all__ = ["builds_a_model", "keras", "need_tensorflow", "tf"]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras, need_tensorflow, tf
+from batchlab.backend import builds_a_model, keras, need_tensorflow, tf
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.stream import generator_of
@@ -389,7 +388,7 @@ class Loader(keras.utils.PyDataset):
     def on_epoch_begin(self) -> None:
         if self._inside_fit_epoch:  # one that was stopped
             self.on_epoch_end()
-        self._inside_fit_epoch = not _builds_a_model()
+        self._inside_fit_epoch = not builds_a_model()
 
     def on_epoch_end(self) -> None:
         if self._inside_fit_epoch:
@@ -419,19 +418,6 @@ class Draw(NamedTuple):
     indices: NDArray[np.int64]
     key: Key
     weights: NDArray[np.float32] | None
-
-
-def _builds_a_model() -> bool:
-    """Whether Keras only looks at a batch, in its ``_symbolic_build`` (read in Keras 3.12 to 3.16).
-
-    Nothing that it asks of a PyDataset tells this from an epoch of few batches.
-    """
-    frames = (frame for frame, _ in traceback.walk_stack(None))
-    return any(
-        frame.f_code.co_name.endswith("_symbolic_build")
-        and frame.f_globals.get("__name__", "").startswith("keras.")
-        for frame in frames
-    )
 
 
 def _for_keras(leaf: Any) -> Any:

@@ -14,9 +14,10 @@ import os
 from batchlab import Loader, PrioritizedSampler, datasets, resume, train
 from batchlab.backend import keras, tf
 
-# With GPUs leave out gpus_per_node and gpus_per_task: it asks nvidia-smi, and gives each task its own.
+# One GPU for each task; it wants a number here even where there is none.
+tasks = int(os.environ["SLURM_STEP_TASKS_PER_NODE"].partition("(")[0])
 cluster = tf.distribute.cluster_resolver.SlurmClusterResolver(
-    port_base=int(os.environ.get("PORT", "8888")), gpus_per_node=0, gpus_per_task=0
+    port_base=int(os.environ.get("PORT", "8888")), gpus_per_node=tasks, gpus_per_task=1
 )
 strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster)
 with strategy.scope():

@@ -23,14 +23,14 @@ def trained(tmp_path_factory):
     return {**results, **devices.end()}
 
 
-def assert_same_run(one, other):
+def assert_same_run(one, other, tolerance=TOLERANCE):
     assert other["indices"] == one["indices"]
     for name in ("weights", "losses"):
         for ours, theirs in zip(one[name], other[name], strict=True):
-            np.testing.assert_allclose(theirs, ours, atol=TOLERANCE, err_msg=name)
+            np.testing.assert_allclose(theirs, ours, atol=tolerance, err_msg=name)
     assert other["logs"].keys() == one["logs"].keys()
     for name, values in one["logs"].items():
-        np.testing.assert_allclose(other["logs"][name], values, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(other["logs"][name], values, atol=tolerance, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -47,8 +47,11 @@ def test_several_devices_train_as_one_with_every_sampler(trained, strategy, kind
         np.testing.assert_allclose(*chances, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+EVERYWHERE = [("global_clipnorm", kind) for kind in KINDS]
+ON_FOUR = [(name, "4") for name in OPTIMIZERS if name != "global_clipnorm"]
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), [*EVERYWHERE, *ON_FOUR])
 def test_several_devices_train_as_one_with_every_option(trained, optimizer, kind):
     one, other = (trained[k]["optimizers"][optimizer] for k in ("1", kind))
     assert len(one["indices"][-1]) == 2  # fewer than there are replicas
@@ -56,27 +59,32 @@ def test_several_devices_train_as_one_with_every_option(trained, optimizer, kind
 
 
 @pytest.fixture(scope="module")
-def on_two(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
-    jobs = {"layers_and_steps": ["1", "2"], "impossible": ["2"]}
+def on_four(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("four")
+    jobs = {"layers_and_steps": ["1", "4"], "impossible": ["4"]}
     started = {run: Process(folder, run, {"run": run, "kinds": jobs[run]}) for run in jobs}
     return {run: process.end() for run, process in started.items()}
 
 
 @pytest.mark.parametrize(
-    "what", ["synchronized BatchNormalization", "a constraint", "a step of one's own"]
+    ("what", "tolerance"),
+    [
+        ("synchronized BatchNormalization", 2e-5),  # it divides by a difference of two sums
+        ("a constraint", TOLERANCE),
+        ("a step of one's own", TOLERANCE),
+    ],
 )
-def test_two_devices_train_as_one(on_two, what):
-    one, two = (on_two["layers_and_steps"][kind][what] for kind in "12")
-    assert_same_run(one, two)
+def test_four_devices_train_as_one(on_four, what, tolerance):
+    one, four = (on_four["layers_and_steps"][kind][what] for kind in "14")
+    assert_same_run(one, four, tolerance)
 
 
 @pytest.mark.parametrize("what", ["BatchNormalization", "Dropout"])
-def test_what_differs_on_several_devices_is_as_documented(on_two, what):
-    one, two = (on_two["layers_and_steps"][kind][what] for kind in "12")
-    assert one["indices"] == two["indices"]
-    assert np.isfinite(two["logs"]["loss"]).all()
-    assert not np.allclose(one["logs"]["loss"], two["logs"]["loss"], rtol=1e-3)
+def test_what_differs_on_several_devices_is_as_documented(on_four, what):
+    one, four = (on_four["layers_and_steps"][kind][what] for kind in "14")
+    assert one["indices"] == four["indices"]
+    assert np.isfinite(four["logs"]["loss"]).all()
+    assert not np.allclose(one["logs"]["loss"], four["logs"]["loss"], rtol=1e-3)
 
 
 IMPOSSIBLE = [
@@ -99,8 +107,8 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_what_cannot_be_the_same_is_refused_by_name(on_two, what):
-    assert what in on_two["impossible"]["2"].get(what, "nothing was said")
+def test_what_cannot_be_the_same_is_refused_by_name(on_four, what):
+    assert what in on_four["impossible"]["4"].get(what, "nothing was said")
 
 
 def test_workers_agree_to_the_last_bit(trained):
