@@ -21,6 +21,7 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_tr
 # MlflowCallback and MlflowModelCheckpointCallback, as read in W&B 0.31 and MLflow 3.18.
 _PER_EPOCH = {"log_freq": None, "log_every_n_steps": None, "save_freq": "epoch"}
 _LOGGERS = ("wandb", "mlflow")
+_EPOCH_HOOKS = ("on_epoch_begin", "on_epoch_end")
 _PROGRESS_SECONDS = 0.05  # Keras's bar draws no more often
 
 
@@ -127,14 +128,23 @@ class Hooks:
         )
         history.params = dict(self.list.params)
         model.history = history
+        self._history = history
         self.every_batch = any(map(_needs_every_batch, given))
-        self._any_batch_hook = verbose == 1 or any(map(_overridden_hooks, given))
+        self.every_epoch = any(_overridden(callback, _EPOCH_HOOKS) for callback in given)
+        self._any_batch_hook = verbose == 1 or any(
+            _overridden(callback, _BATCH_HOOKS) for callback in given
+        )
         self._last_call = 0.0
 
     def batches_begin(self, step: int) -> None:
         """The batch hooks before some steps, the first of them number `step` of its epoch."""
         if self._any_batch_hook:
             self.list.on_train_batch_begin(step)
+
+    def next_epoch(self, logs: dict[str, Any]) -> None:
+        """The hooks at the end of an epoch and the start of the one after it."""
+        self.list.on_epoch_end(len(self._history.epoch), logs)
+        self.list.on_epoch_begin(len(self._history.epoch))
 
     def batches_end(self, step: int, logs: Callable[[], dict[str, Any]]) -> bool:
         """The batch hooks after some steps, the last of them number `step` of its epoch.
@@ -164,11 +174,11 @@ def _check_callback(callback: Any, position: int) -> None:
         )
 
 
-def _overridden_hooks(callback: Any) -> list[str]:
+def _overridden(callback: Any, hooks: tuple[str, ...]) -> list[str]:
     base = keras.callbacks.Callback
     return [
         name
-        for name in _BATCH_HOOKS
+        for name in hooks
         if getattr(getattr(callback, name), "__func__", None) is not getattr(base, name)
     ]
 
@@ -182,7 +192,7 @@ def _needs_every_batch(callback: Any) -> bool:
         return callback.update_freq != "epoch" or profiles(callback)
     if isinstance(callback, keras.callbacks.ProgbarLogger):
         return False
-    return not all(_idle(callback, hook) for hook in _overridden_hooks(callback))
+    return not all(_idle(callback, hook) for hook in _overridden(callback, _BATCH_HOOKS))
 
 
 def _idle(callback: Any, hook: str) -> bool:

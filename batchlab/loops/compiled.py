@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,15 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
-from batchlab.loops.program import Program
+from batchlab.loops.program import Program, plain
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import build, check_own_step, check_ready, loss_tracker
+from batchlab.loops.step import (
+    build,
+    check_own_step,
+    check_ready,
+    in_compute_dtype,
+    loss_tracker,
+)
 from batchlab.loops.targets import check_has_targets, check_targets
 from batchlab.parameters import shown
 from batchlab.sources import is_text
@@ -35,23 +42,38 @@ _SHAPES = 32  # of made batches: each is compiled anew, which takes as long as t
 _PROGRAMS = 8
 
 
+Columns = list[NDArray[Any]]  # samples and, where there are some, weights: (steps, batch) each
+
+
 @dataclass
 class Group:
-    """Batches of one size, ready for the compiled function."""
+    """Batches for one call: some of one size, and the smaller last ones of their epochs.
 
-    indices: NDArray[np.int64]
-    weights: tuple[tf.Tensor, ...]
-    data: Any
+    They are a part of an epoch, or several whole ones of equally many batches.
+    """
+
+    full: NDArray[np.int64]
+    last: NDArray[np.int64]
+    parts: tuple[Any, Any]  # both as the compiled function takes them
+    known: bool  # whether these are the sizes that the loader's sampler had at first
+    epochs: int = 1
+    begins: bool = False  # whether another epoch, drawn together with this one, ends before it
+
+    @property
+    def steps(self) -> int:
+        """How many batches these are."""
+        return len(self.full) + len(self.last)
 
 
 @dataclass
 class Result:
-    """What a call did: the samples trained on and their losses, both (steps, kept)."""
+    """What some steps of one size did: the samples trained on and their losses, (steps, kept)."""
 
     indices: NDArray[np.int64]
     losses: NDArray[np.float32]
     totals: NDArray[np.float32]
     scored_per_step: int
+    ended: dict[str, Any] | None = None  # the logs of the epoch that ended in the call before them
 
     def first(self, count: int) -> Result:
         """The first `count` steps of it."""
@@ -132,39 +154,99 @@ class CompiledSteps:
             model, loader, step, self.streamed, selection, adversarial, jit_compile
         )
         self.outputs = model.__dict__["_batchlab_programs"][2]
+        self._sizes = _sizes(loader.sampler)
         self._resident = None
         if not self.streamed:
-            self._resident = keras.tree.map_structure(
-                lambda array: tf.constant(np.asarray(array)), (loader.x, loader.y)
-            )
+            x, y = keras.tree.map_structure(np.asarray, (loader.x, loader.y))
+            x = x if adversarial or step else in_compute_dtype(model, x)
+            self._resident = keras.tree.map_structure(tf.constant, (x, y))
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
         matrices = (np.asarray(batch)[np.newaxis] for batch in batches)
-        results = map(self.run, self.groups(matrices))
-        return [losses for result in results for losses in result.losses]
+        results = map(self.run, self.groups([matrices]))
+        return [losses for parts in results for part in parts for losses in part.losses]
 
-    def groups(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Group]:
-        """Prepare batches for :meth:`run`: those of one size together.
+    def groups(self, epochs: Iterable[Iterable[NDArray[np.int64]]]) -> Iterator[Group]:
+        """Prepare batches for :meth:`run`: those of one size together, epochs that are alike too.
 
-        Every one of `matrices` is of shape (steps, batch): the batches that were drawn together.
+        An epoch, or a part of it, is some matrices of shape (steps, batch), each of batches that
+        were drawn together.
         """
         if self.loader.makes_batches:
-            yield from self._made(matrices)
+            yield from self._made(itertools.chain.from_iterable(epochs))
             return
-        # Batches of one size make a matrix; a smaller last batch is a matrix of its own, unpadded.
+        runs = [list(self._runs(matrices)) for matrices in epochs]
+        if len(runs) > 1 and self._alike(runs):
+            together = [[np.concatenate(same) for same in zip(*parts)] for parts in zip(*runs)]
+            yield self._group(*together, epochs=len(runs))
+            return
+        for number, epoch in enumerate(runs):
+            begins = number > 0
+            for group in self._cut(epoch):
+                group.begins, begins = begins, False
+                yield group
+
+    def _alike(self, epochs: list[list[Columns]]) -> bool:
+        """Whether they are whole epochs of the sampler's usual batches, equally many."""
+        shapes = [[(matrix.shape, len(weights)) for matrix, *weights in runs] for runs in epochs]
+        return (
+            tuple(size for (_, size), _ in shapes[0]) == tuple(filter(None, self._sizes))
+            and len({weights for _, weights in shapes[0]}) == 1
+            and all(epoch == shapes[0] for epoch in shapes)
+        )
+
+    def _runs(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Columns]:
+        """Batches of one size make a matrix."""
         # So do those with weights: a mixture has none where no sample is from a source with weights.
         weighed = map(self._weighed, matrices)
-        kinds = itertools.groupby(weighed, key=lambda part: (part[0].shape[1], len(part)))
-        for (size, _), parts in kinds:
+        for _, parts in itertools.groupby(weighed, key=lambda part: (part[0].shape[1], len(part))):
             indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
-            indices = self._checked(indices)
+            yield [self._checked(indices), *weights]
+
+    def _cut(self, runs: list[Columns]) -> Iterator[Group]:
+        """As few calls as they fit in: a smaller last batch goes with those before it."""
+        batch, rest = self._sizes
+        while runs:
+            run, *runs = runs
+            steps, size = run[0].shape
             capacity = self.capacity(size)
-            for start in range(0, len(indices), capacity):
-                rows = slice(start, start + capacity)
-                factors = tuple(tf.constant(self._padded(factor[rows])) for factor in weights)
-                matrix = indices[rows]
-                yield Group(matrix, factors, self._resident or self._stream(matrix))
+            for start in range(0, steps, capacity):
+                part = [column[start : start + capacity] for column in run]
+                following = runs[:1] if start + capacity >= steps and size == batch else []
+                if [(len(it), *it[0].shape) for it in following] == [(len(part), 1, rest)]:
+                    yield self._group(part, runs.pop(0))
+                elif (steps, size) == (1, rest):  # alone: not another function for it
+                    yield self._group([column[:0].reshape(0, batch) for column in part], part)
+                else:
+                    yield self._group(part)
+
+    def _group(self, full: Columns, last: Columns | None = None, epochs: int = 1) -> Group:
+        batch, rest = self._sizes
+        size = full[0].shape[1]
+        rest = rest if size == batch else 0
+        if last is None:
+            last = [np.empty((0, rest), column.dtype) for column in full]
+        rows = self.capacity(size)
+        most = max(rows // len(self.loader), 1) if size == batch else 1
+        parts = self._part(full, 1, rows), self._part(last, epochs, most)
+        return Group(full[0], last[0], parts, size == batch, epochs)
+
+    def _part(self, columns: Columns, least: int, most: int) -> tuple[Any, ...]:
+        """Batches as the compiled function takes them, in `least` rows or more."""
+        # For XLA with unused rows below, so that the shape stays the same.
+        rows = max(least, most if self.program.xla else len(columns[0]))
+        data = self._stream(columns[0], rows) if self._resident is None else self._resident
+        matrix, *weights = (tf.constant(_filled(column, rows)) for column in columns)
+        return (matrix, tuple(weights), data) if columns[0].shape[1] else (matrix, (), ())
+
+    def whole_epochs(self, steps: int) -> int:
+        """How many epochs a call of so many steps can hold, if nobody acts between them."""
+        batch, _ = self._sizes
+        apart = self.loader.makes_batches or not getattr(self.loader.sampler, "epochs_ahead", False)
+        if apart or not self.program.resets:
+            return 1
+        return max(min(steps, self.capacity(batch)) // len(self.loader), 1)
 
     def _made(self, matrices: Iterable[NDArray[np.int64]]) -> Iterator[Group]:
         """Groups of batches that the loader makes one by one, those of one shape together."""
@@ -176,10 +258,14 @@ class CompiledSteps:
             capacity = self.capacity(len(made[0][0]))
             for start in range(0, len(made), capacity):
                 indices, data = zip(*made[start : start + capacity])
-                x, y, *weights = keras.tree.map_structure(
-                    lambda *rows: tf.constant(self._padded(np.stack(rows))), *data
+                rows = capacity if self.program.xla else len(indices)
+                matrix, (x, y, *weights) = keras.tree.map_structure(
+                    lambda *leaves, rows=rows: tf.constant(_filled(np.stack(leaves), rows)),
+                    *zip(indices, data),
                 )
-                yield Group(np.stack(indices), tuple(weights), (x, y))
+                full, none = np.stack(indices), np.empty((0, 0), np.int64)
+                parts = (matrix, tuple(weights), (x, y)), (tf.zeros((1, 0), tf.int64), (), ())
+                yield Group(full, none, parts, full.shape[1] in self._sizes)
 
     def _making(
         self, matrix: NDArray[np.int64]
@@ -233,42 +319,66 @@ class CompiledSteps:
             steps = max(min(steps, fit), self.loader.workers)  # work for every thread
         return steps
 
-    def _stream(self, matrix: NDArray[np.int64]) -> Any:
-        matrix = self._padded(matrix)
+    def _stream(self, matrix: NDArray[np.int64], rows: int) -> Any:
+        """The x and y of the batches `matrix`, and of unused ones below; (rows, batch, ...) each."""
+        if not matrix.size:
+            return keras.tree.map_structure(
+                lambda spec: tf.zeros((rows, matrix.shape[1], *spec.shape[1:]), spec.dtype),
+                self._specs,
+            )
         return keras.tree.map_structure(
-            lambda rows: tf.constant(rows.reshape(*matrix.shape, *rows.shape[1:])),
+            lambda leaf: tf.constant(_filled(leaf.reshape(*matrix.shape, *leaf.shape[1:]), rows)),
             self.loader.rows(matrix.reshape(-1)),
         )
 
-    def _padded(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """`rows`; for XLA with unused ones below, so that the shape stays the same."""
-        missing = self.capacity(rows.shape[1]) - len(rows)
-        if self.program.xla and missing:
-            rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-        return rows
+    @cached_property
+    def _specs(self) -> Any:
+        return self.loader.specs[:2]
 
-    def run(self, group: Group, count: int | None = None) -> Result:
+    def run(self, group: Group, count: int | None = None) -> list[Result]:
         """Train on the batches of `group`, or the first `count` of them, in one call."""
-        rows, size = group.indices.shape
-        count = rows if count is None else count
+        count = group.steps if count is None else count
+        rows = len(group.full) // group.epochs
         adversarial, selection = self.program.adversarial, self.program.selection
-        outputs = self.program(
+        outputs, logs = self.program(
             tf.constant(self.step, tf.int64),
+            tf.constant(rows),
             tf.constant(count),
-            tf.constant(self._padded(group.indices)),
-            group.weights,
-            group.data,
+            group.parts,
             tuple(() if option is None else option.settings for option in (selection, adversarial)),
+            known=group.known,
         )
         self.step += count
-        losses, totals, *kept = (output.numpy()[:count] for output in outputs)
-        indices = kept[0] if kept else group.indices[:count]
-        if losses.shape != indices.shape:
-            raise TypeError(
-                f"train: step must return the loss of each of the {indices.shape[1]} samples of a batch, "
-                f"got {losses.shape[1]} losses."
-            )
-        return Result(indices, losses, totals, 0 if selection is None else size)
+        outputs, logs = keras.tree.map_structure(lambda tensor: tensor.numpy(), (outputs, logs))
+        results: list[Result] = []
+        for epoch in range(group.epochs):
+            before = {name: values[epoch - 1] for name, values in logs.items()} if epoch else None
+            for indices, each, arrays in zip((group.full, group.last), (rows, 1), outputs):
+                taken = slice(epoch * each, epoch * each + (min(each, count) if arrays else 0))
+                count -= taken.stop - taken.start
+                if taken.stop > taken.start:
+                    losses, totals, *kept = (array[taken] for array in arrays)
+                    chosen = kept[0] if kept else indices[taken]
+                    scored = 0 if selection is None else indices.shape[1]
+                    results.append(Result(chosen, losses, totals, scored, before and plain(before)))
+                    before = None
+        return results
+
+
+def _filled(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """`rows`, with zeros below where there are fewer than `count`."""
+    missing = count - len(rows)
+    if missing <= 0:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+
+
+def _sizes(sampler: Any) -> tuple[int, int]:
+    """The size of a sampler's batches and of a smaller last one, 0 where there is none."""
+    size = getattr(sampler, "batch_size", 0)
+    if not size or getattr(sampler, "drop_last", True):
+        return size, 0
+    return size, getattr(sampler, "samples_per_epoch", 0) % size
 
 
 def _kind(batch: tuple[Any, ...]) -> tuple[Any, ...]:

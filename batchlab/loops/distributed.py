@@ -132,18 +132,35 @@ class DistributedProgram(Program):
                     'reduction="sum_over_batch_size".'
                 )
         self._evaluation = tf.function(self._evaluated, autograph=False)
-        self._results = tf.function(model.get_metrics_result, autograph=False)
         self._everyone = tf.function(lambda flags: gathered(self.strategy, flags), autograph=False)
         self._logs: dict[str, Any] | None = None
 
     # -- the step --------------------------------------------------------------------------------
 
-    def _steps(
-        self, first: Any, count: Any, indices: Any, weights: Any, data: Any, settings: Any
-    ) -> tuple[tf.Tensor, ...]:
-        rows, size = tf.shape(indices)[0], tf.shape(indices)[1]
+    @property
+    def resets(self) -> bool:
+        """Whether the graph can end an epoch: the workers talk between two."""
+        return False
+
+    def _epochs(self, first: Any, rows: Any, count: Any, parts: Any, settings: Any) -> Any:
+        results, done = [], tf.constant(0)
+        for part, most in zip(parts, (rows, 1)):
+            if part[0].shape[1] == 0:
+                results.append(())
+                continue
+            taken = tf.minimum(most, count - done)
+            results.append(self._trained(first + tf.cast(done, tf.int64), taken, *part))
+            done += taken
+        return tuple(results), {}
+
+    def _trained(
+        self, first: Any, count: Any, indices: Any, weights: Any, data: Any
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Train on the first `count` rows: the losses of their samples, and those of the batches."""
+        rows, size = tf.shape(indices)[0], indices.shape[1] or tf.shape(indices)[1]
         most = -(-size // self._replicas)  # samples of one replica
-        array = tf.TensorArray(tf.float32, rows, element_shape=(None, None))
+        shape = (self._replicas // self._workers, indices.shape[1] and most + 1)
+        array = tf.TensorArray(tf.float32, rows, element_shape=shape)
 
         def replica(row: tf.Tensor, data: Any) -> tf.Tensor:
             places, own = self._part(size)
@@ -151,10 +168,9 @@ class DistributedProgram(Program):
             def part(array: tf.Tensor) -> tf.Tensor:
                 return tf.gather(array[row : row + 1], places, axis=1)
 
-            step = first + tf.cast(row, tf.int64)
             batch = self._batch(
                 tf.constant(0),
-                step,
+                first + tf.cast(row, tf.int64),
                 part(indices),
                 [part(factor) for factor in weights],
                 keras.tree.map_structure(part, data) if self.streamed else data,
@@ -170,12 +186,13 @@ class DistributedProgram(Program):
 
         start = (tf.constant(0), array)
         _, array = tf.while_loop(lambda row, *_: row < count, body, start)
-        results = array.stack()  # (rows, replicas of this worker, most + 1)
+        results = tf.transpose(
+            array.stack(), (1, 0, 2)
+        )  # (replicas of this worker, rows, most + 1)
         if self._workers > 1:
-            mine = tf.transpose(results, (1, 0, 2))
-            results = tf.transpose(gathered(self.strategy, mine), (1, 0, 2))
-        losses = tf.transpose(results[:, :, :-1], (0, 2, 1))  # in the order of the batch
-        return tf.reshape(losses, (rows, -1))[:, :size], tf.reduce_sum(results[:, :, -1], axis=1)
+            results = gathered(self.strategy, results)
+        losses = tf.transpose(results[:, :, :-1], (1, 2, 0))  # in the order of the batch
+        return tf.reshape(losses, (rows, -1))[:, :size], tf.reduce_sum(results[:, :, -1], axis=0)
 
     def _part(self, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Which places of a batch are this replica's, and how many; if none, the first, to be idle."""
@@ -203,6 +220,11 @@ class DistributedProgram(Program):
                         "batch only. Return the losses of the samples, or use one device."
                     )
                 loss /= self._replicas
+                tf.debugging.assert_equal(
+                    tf.size(losses),
+                    tf.shape(keras.tree.flatten(x)[0])[0],
+                    "train: step must return the loss of each of the samples of a batch.",
+                )
             share_of_loss = loss * tf.cast(share, loss.dtype)
         gradients = tape.gradient(share_of_loss, model.trainable_weights)
         if any(
@@ -243,8 +265,8 @@ class DistributedProgram(Program):
 
     # -- the workers agree -----------------------------------------------------------------------
 
-    def __call__(self, *arguments: Any) -> tuple[tf.Tensor, ...]:
-        results = super().__call__(*arguments)
+    def __call__(self, *arguments: Any, known: bool = True) -> tuple[Any, ...]:
+        results = super().__call__(*arguments, known=known)
         # To read a metric all workers must: whoever looks at the logs later sees these.
         self._logs = super().logs() if self._workers > 1 else None
         return results

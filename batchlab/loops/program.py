@@ -22,7 +22,7 @@ from batchlab.loops.xla import unsupported_ops, use_xla
 
 
 class Program:
-    """Several training steps of a model in one call, compiled once per batch size.
+    """Several training steps of a model in one call, and several epochs of them.
 
     Parameters
     ----------
@@ -59,12 +59,16 @@ class Program:
         self._mean_loss = loss_tracker(model)
         self._functions: dict[Any, Any] = {}
 
-    def __call__(self, *arguments: Any) -> tuple[tf.Tensor, ...]:
-        """Run the steps; see `_steps` for arguments and results."""
+    def __call__(self, *arguments: Any, known: bool = True) -> tuple[Any, ...]:
+        """Run the steps; see `_epochs` for arguments and results.
+
+        One function is compiled for every pair of batch sizes that is `known`, and one for all
+        others together.
+        """
         if self.model.run_eagerly:
-            return self._steps(*arguments)
+            return self._epochs(*arguments)
         try:
-            return self._compiled(*arguments)(*arguments)
+            return self._compiled(*arguments, known)(*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if not self.xla or "XLA" not in str(error):
                 raise
@@ -76,7 +80,7 @@ class Program:
             )
         self.xla = False
         self._functions.clear()
-        return self._compiled(*arguments)(*arguments)
+        return self._compiled(*arguments, known)(*arguments)
 
     @property
     def compiled(self) -> int:
@@ -84,86 +88,124 @@ class Program:
         return len(self._functions)
 
     def _compiled(
-        self, first: Any, count: Any, indices: Any, weights: Any, data: Any, settings: Any
+        self, first: Any, rows: Any, count: Any, parts: Any, settings: Any, known: bool
     ) -> Any:
-        """The compiled function for data of these types, whatever their lengths."""
+        """The compiled function for data of these types, whatever the number of rows."""
+        # A batch size that is known when a step is traced spares the plain graph a third of it.
+        sizes = [part[0].shape[1] if known or k else None for k, part in enumerate(parts)]
         free = 2 if self.streamed else 1
-        leaves = keras.tree.flatten(data)
-        key = (len(weights), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
+        leaves = keras.tree.flatten(parts[0][2])
+        key = (*sizes, len(parts[0][1]), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
         if self.selection is not None:
             key = (*self.selection.traced, *key)
         if key not in self._functions:
-            scalar, matrix = tf.TensorSpec(()), tf.TensorSpec((None, None))
             specs = (
                 tf.TensorSpec((), tf.int64),
                 tf.TensorSpec((), tf.int32),
-                tf.TensorSpec((None, None), tf.int64),
-                tuple(matrix for _ in weights),
-                keras.tree.map_structure(
-                    lambda leaf: tf.TensorSpec([None] * free + leaf.shape[free:], leaf.dtype), data
-                ),
-                keras.tree.map_structure(lambda _: scalar, settings),
+                tf.TensorSpec((), tf.int32),
+                tuple(self._specs(size, *part) for size, part in zip(sizes, parts)),
+                keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings),
             )
             # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
-                self._steps, input_signature=specs, jit_compile=self.xla, autograph=False
+                self._epochs, input_signature=specs, jit_compile=self.xla, autograph=False
             ).get_concrete_function()
         return self._functions[key]
 
-    def _steps(
-        self,
-        first: tf.Tensor,
-        count: tf.Tensor,
-        indices: tf.Tensor,
-        weights: tuple[tf.Tensor, ...],
-        data: Any,
-        settings: tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]],
-    ) -> tuple[tf.Tensor, ...]:
-        """Train on the first `count` rows of `indices`.
+    def _specs(self, size: int | None, indices: Any, weights: Any, data: Any) -> tuple[Any, ...]:
+        """The types of a part, as `_epochs` takes it, with any number of rows."""
+        free = [None, size] if self.streamed else [None]
+        return (
+            tf.TensorSpec((None, size), tf.int64),
+            tuple(tf.TensorSpec((None, size)) for _ in weights),
+            keras.tree.map_structure(
+                lambda leaf: tf.TensorSpec(free + leaf.shape[len(free) :], leaf.dtype), data
+            ),
+        )
+
+    def _epochs(
+        self, first: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, parts: Any, settings: Any
+    ) -> tuple[Any, ...]:
+        """Train on a part of an epoch, or on several epochs of equally many batches.
 
         Parameters
         ----------
         first : int64
             Number of the first step, for what is random in it.
+        rows : int32
+            How many batches of the first part make an epoch; then comes one of the second.
         count : int32
-            How many steps to take. XLA compiles a function for every shape, so that the matrix
+            How many steps to take. XLA compiles a function for every shape, so that a matrix
             always has the same number of rows and not all need be used.
-        indices : int64 (rows, batch)
-            The samples of every batch.
-        weights : tuple of one float32 (rows, batch), or empty
-            Factors for the losses.
-        data : (x, y)
-            All samples, or batch by batch.
+        parts : two tuples (indices, weights, data)
+            The batches, and the smaller last one of every epoch, which may have a size of 0. The
+            samples of every batch, int64 (rows, batch); factors for their losses, one float32
+            (rows, batch) or none; x and y of all samples, or batch by batch.
         settings : two tuples of float32
             What `selection` and `adversarial` may change while it trains.
 
         Returns
         -------
-        losses : float32 (rows, kept)
-            The losses of the samples that were trained on.
-        totals : float32 (rows,)
-            The loss of every batch, with weights and regularisation.
-        indices : int64 (rows, kept)
-            Which samples these are; only with a `selection`.
+        results : two tuples (losses, totals[, indices]), or () for a size of 0
+            The losses of the samples that were trained on, float32 (rows, kept). The loss of every
+            batch, with weights and regularisation, float32 (rows,). Which samples these are, int64
+            (rows, kept); only with a `selection`.
+        logs : dict of str to tensor, (epochs, ...)
+            The loss and the metrics at the end of every epoch, where the graph :attr:`resets` them.
         """
-        rows = tf.shape(indices)[0]
-        results = [(tf.float32, (None,)), (tf.float32, ()), (tf.int64, (None,))]
-        arrays = [
-            tf.TensorArray(dtype, size=rows, element_shape=shape)
-            for dtype, shape in results[: 2 if self.selection is None else 3]
-        ]
+        results = tuple(self._arrays(part[0]) for part in parts)
+        logs = self._results() if self.resets else {}
+        logs = {
+            name: tf.TensorArray(value.dtype, tf.shape(parts[1][0])[0], element_shape=value.shape)
+            for name, value in keras.tree.map_structure(tf.convert_to_tensor, logs).items()
+        }
 
-        def body(row: tf.Tensor, *arrays: tf.TensorArray) -> tuple[Any, ...]:
-            step = first + tf.cast(row, tf.int64)
-            batch = self._batch(row, step, indices, weights, data, settings[0])
-            values = (*self._step(step, settings[1], *batch), batch[0])
-            return row + 1, *(array.write(row, value) for array, value in zip(arrays, values))
+        def epoch(number: tf.Tensor, step: tf.Tensor, results: Any, logs: Any) -> tuple[Any, ...]:
+            if logs:  # the first one may be the rest of an epoch
+                tf.cond(number > 0, self.reset_metrics, lambda: None)
+            done = []
+            for part, each, arrays in zip(parts, (rows, 1), results):
+                if arrays:
+                    start, taken = number * each, tf.minimum(each, count - step)
+                    moment = first + tf.cast(step - start, tf.int64)
+                    arrays = self._steps(moment, start, start + taken, part, settings, arrays)
+                    step += taken
+                done.append(arrays)
+            values = self._results() if logs else {}
+            logs = {name: logs[name].write(number, value) for name, value in values.items()}
+            return number + 1, step, tuple(done), logs
 
         # Spelled out, because AutoGraph takes five times as long to read a loop as TensorFlow does
         # to trace it. Keras does without AutoGraph as well.
-        start = (tf.constant(0), *arrays)
-        _, *arrays = tf.while_loop(lambda row, *_: row < count, body, start)
-        return tuple(array.stack() for array in arrays)
+        start = (tf.constant(0), tf.constant(0), results, logs)
+        _, _, *arrays = tf.while_loop(lambda _, step, *__: step < count, epoch, start)
+        return keras.tree.map_structure(lambda array: array.stack(), tuple(arrays))
+
+    def _arrays(self, indices: tf.Tensor) -> tuple[tf.TensorArray, ...]:
+        """For the results of every row; none for batches of size 0."""
+        size = indices.shape[1]
+        if size == 0:
+            return ()
+        kinds = [(tf.float32, (size,)), (tf.float32, ())]
+        if self.selection is not None:
+            size = size and self.selection.kept(size)
+            kinds = [(tf.float32, (size,)), (tf.float32, ()), (tf.int64, (size,))]
+        rows = tf.shape(indices)[0]
+        return tuple(tf.TensorArray(kind, rows, element_shape=shape) for kind, shape in kinds)
+
+    def _steps(
+        self, first: tf.Tensor, start: Any, end: Any, part: Any, settings: Any, arrays: Any
+    ) -> tuple[tf.TensorArray, ...]:
+        """Train on the rows from `start` to `end`; row 0 would be step number `first`."""
+
+        def body(row: tf.Tensor, *arrays: tf.TensorArray) -> tuple[Any, ...]:
+            step = first + tf.cast(row, tf.int64)
+            batch = self._batch(row, step, *part, settings[0])
+            values = (*self._step(step, settings[1], *batch), batch[0])
+            return row + 1, *(array.write(row, value) for array, value in zip(arrays, values))
+
+        _, *arrays = tf.while_loop(lambda row, *_: row < end, body, (start, *arrays))
+        return tuple(arrays)
 
     def _batch(
         self,
@@ -211,15 +253,23 @@ class Program:
         if self.own_step is None:
             model.compute_metrics(x, y, y_pred, weights)
             losses = self._sample_losses(y, y_pred, loss)
+        if not losses.shape.is_compatible_with(samples.shape):
+            raise TypeError(
+                f"train: step must return the loss of each of the {samples.shape[0]} samples of a "
+                f"batch, got {losses.shape[0]} losses."
+            )
         return losses, tf.cast(tf.reduce_sum(loss), tf.float32)
 
-    def logs(self) -> dict[str, Any]:
-        """The loss and the metrics since the epoch began, by name: numbers, or arrays of them."""
+    def _results(self) -> dict[str, Any]:
+        """The loss and the metrics since the epoch began, by name."""
         results = self.model.get_metrics_result() if self._measures else {}
         if "loss" not in results or not self._keras_keeps_loss:
             results = {**results, "loss": self._mean_loss.result()}
-        arrays = {name: np.asarray(value) for name, value in results.items()}
-        return {name: value if value.ndim else float(value) for name, value in arrays.items()}
+        return results
+
+    def logs(self) -> dict[str, Any]:
+        """The same, as numbers, or arrays of them."""
+        return plain(self._results())
 
     def agree(self, flag: bool) -> bool:
         """Whether `flag` is set here, or in any process that trains the model together with this."""
@@ -241,6 +291,21 @@ class Program:
         return built and all(id(it.value) in used for it in self.model.metrics_variables)
 
     @property
+    def resets(self) -> bool:
+        """Whether the graph can end an epoch: not where somebody's own Python has a part in it."""
+        metrics = [m for metric in self.model.metrics for m in getattr(metric, "metrics", [metric])]
+        methods = [type(self.model).reset_metrics, type(self.model).get_metrics_result]
+        methods += [getattr(type(m), name) for m in metrics for name in ("reset_state", "result")]
+        keras_own = all(method.__module__.startswith("keras.") for method in methods)
+        return keras_own and self.own_step is None
+
+    @property
     def _keras_keeps_loss(self) -> bool:
         """Whether the mean loss is one of the model's metrics; not if the model overrides them."""
         return any(metric is self._mean_loss for metric in self.model.metrics)
+
+
+def plain(logs: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as floats, and arrays."""
+    arrays = {name: np.asarray(value) for name, value in logs.items()}
+    return {name: value if value.ndim else float(value) for name, value in arrays.items()}

@@ -87,9 +87,13 @@ class Runner:
         self._pending: list[tuple[Any, Result]] = []  # who is to hear of what
         self._settled = steps.step = history.steps
 
-    def run(self, most: float = math.inf) -> None:
-        """Train for `most` steps, or to the end of the sampler's epoch if that comes before."""
-        blocks = self._blocks(most)
+    def run(self, most: float = math.inf, epochs: int = 1) -> None:
+        """Train for `most` steps, or to the end of the sampler's epoch if that comes before.
+
+        Up to so many `epochs` are trained at once if they fit into one call, each but the last with
+        the hooks at its end.
+        """
+        blocks = self._blocks(most, 1 if self.history.epoch_steps else epochs)
         for block in _made_ahead(blocks) if self.ahead and not self.loader.listens else blocks:
             try:
                 if self.hooks and block.groups:
@@ -112,17 +116,19 @@ class Runner:
             if stop:
                 return
 
-    def _blocks(self, most: float) -> Iterator[_Block]:
+    def _blocks(self, most: float, epochs: int) -> Iterator[_Block]:
         """Draw, a few batches at a time, up to where losses are to be handed back at most."""
         sampler, drawn = self.loader.sampler, self.history.steps
         end, settled = drawn + most, not self._pending
         # After Ctrl-C no more is drawn than must be for the run to go on as if it had not stopped.
         while drawn < end and not (self.interrupt.pressed and settled):
-            epoch, listens = self._epoch(sampler), self.loader.listens
+            listens = self.loader.listens
             lag = self.lag if listens or self._pending else None
             count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
-            groups = list(self.steps.groups(self._drawn(epoch, count)))
-            drawn += sum(len(group.indices) for group in groups)
+            at_once = 1 if lag or epochs == 1 else min(epochs, self.steps.whole_epochs(count))
+            groups = list(self.steps.groups(self._drawn(sampler, count, at_once)))
+            epoch, epochs = self._epochs[id(sampler)], 1
+            drawn += sum(group.steps for group in groups)
             settled = not lag or epoch.over or drawn % lag == 0
             save = settled and self.checkpoints is not None
             save = save and self.checkpoints.due(self._settled, drawn)
@@ -142,7 +148,19 @@ class Runner:
             epoch = self._epochs[id(sampler)] = Epoch(sampler, done, self.owner)
         return epoch
 
-    def _drawn(self, epoch: Epoch, count: int) -> Iterator[NDArray[np.int64]]:
+    def _drawn(
+        self, sampler: Any, count: int, epochs: int
+    ) -> Iterator[Iterator[NDArray[np.int64]]]:
+        """The next `count` batches, or those of so many `epochs` if they are whole."""
+        epoch = self._epoch(sampler)
+        yield self._matrices(epoch, count)
+        for _ in range(1, epochs):
+            if epoch.failure or self.interrupt.pressed:
+                return
+            epoch = self._epoch(sampler)
+            yield self._matrices(epoch, count)
+
+    def _matrices(self, epoch: Epoch, count: int) -> Iterator[NDArray[np.int64]]:
         """The next `count` batches, as matrices (steps, batch), and the time that it takes."""
         batches = epoch.draw(count, self.draw)
         while True:
@@ -155,25 +173,38 @@ class Runner:
 
     def _train(self, group: Group, block: _Block) -> None:
         """Train on some batches in one call, and record them."""
+        if group.begins:
+            self.hooks.next_epoch(self.steps.program.logs())
+            self.steps.program.reset_metrics()
         before = [tf.identity(v) for v in self._state()] if self.restore_on_nan else []
         compiled, began = self.steps.program.compiled, time.perf_counter()
-        result = self.steps.run(group)
-        seconds = time.perf_counter() - began
+        results = self.steps.run(group)
+        seconds, done = time.perf_counter() - began, 0
+        for result in results:
+            if result.ended:
+                self.hooks.next_epoch(result.ended)
+            count = self._record(result, block)
+            done += count
+            if count < len(result.totals):
+                self._stop_at_nan(group, done, result, count, before)
         if self.steps.program.compiled == compiled:
             self.clock["training"] += seconds
-            self._adapt(seconds, *group.indices.shape)
+            self._adapt(time.perf_counter() - began, group.steps, results[0].indices.shape[1])
         else:  # is done once, and must not count where two runs get equal time
             self.clock["compiling"] += seconds
+
+    def _record(self, result: Result, block: _Block) -> int:
+        """Record the steps before the first one whose loss is not finite; how many they are."""
         finite = np.isfinite(result.totals) & np.isfinite(result.losses).all(axis=1)
         count = len(finite) if finite.all() else int(finite.argmin())
+        if count == 0:
+            return 0
         good = result.first(count)
-        if count:
-            self.history.record(good.indices, good.losses)
-            self.history.scored += count * result.scored_per_step
-            if block.listens:
-                self._pending.append((block.sampler, good))
-        if count < len(finite):
-            self._stop_at_nan(group, result, count, before)
+        self.history.record(good.indices, good.losses)
+        self.history.scored += count * result.scored_per_step
+        if block.listens:
+            self._pending.append((block.sampler, good))
+        return count
 
     def hand_back(self) -> None:
         """Tell every sampler the losses of what it drew: in one call, which costs as much for 512."""
@@ -201,13 +232,15 @@ class Runner:
         optimizer = self.model.optimizer.variables
         return [*self.model.variables, *optimizer, *self.model.metrics_variables]
 
-    def _stop_at_nan(self, group: Group, result: Result, row: int, before: list[Any]) -> None:
+    def _stop_at_nan(
+        self, group: Group, done: int, result: Result, row: int, before: list[Any]
+    ) -> None:
         if before:
             for variable, value in zip(self._state(), before):
                 variable.assign(value)
-            self.steps.step -= len(group.indices)
-            if row:
-                self.steps.run(group, row)
+            self.steps.step -= group.steps
+            if done:
+                self.steps.run(group, done)
         losses, samples = result.losses[row], result.indices[row]
         offending = samples[~np.isfinite(losses)]
         which = (

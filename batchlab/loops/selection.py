@@ -140,6 +140,10 @@ class PoolSelection:
         """What a compiled function is made for: its shapes and operations."""
         return self.keep, self.score, self.draw
 
+    def kept(self, size: Any) -> Any:
+        """How many samples of a pool are trained on: fewer where the pool is a smaller last one."""
+        return (tf.maximum if tf.is_tensor(size) else max)(size * self.keep // self.pool, 1)
+
     def choose(
         self,
         model: Any,
@@ -165,7 +169,7 @@ class PoolSelection:
             scores = losses - tf.gather(tf.constant(self.reference_losses), samples)
         if self.draw != "top":
             scores = self._keys(scores, step, *settings)
-        best = tf.math.top_k(scores, tf.maximum(size * self.keep // self.pool, 1)).indices
+        best = tf.math.top_k(scores, self.kept(size)).indices
         return tf.sort(best)
 
     def _keys(self, scores: tf.Tensor, step: tf.Tensor, beta: tf.Tensor) -> tf.Tensor:

@@ -153,6 +153,23 @@ def specs_of(data: Any) -> Any:
     )
 
 
+def in_compute_dtype(model: keras.Model, x: Any) -> Any:
+    """The arrays of `x`, those of float64 as float32 where the model makes that of them first.
+
+    It does, unless it was told otherwise or hands `x` to a method of somebody's own. The model must
+    be built.
+    """
+    inputs = getattr(model, "inputs", None)
+    dtypes = [leaf.dtype for leaf in keras.tree.flatten(inputs)] if inputs else [model.input_dtype]
+    methods = (type(model).compute_loss, type(model).compute_metrics)
+    cast = (model.autocast or inputs) and set(dtypes) == {"float32"}
+    if not cast or methods != (keras.Model.compute_loss, keras.Model.compute_metrics):
+        return x
+    return keras.tree.map_structure(
+        lambda leaf: leaf.astype(np.float32) if leaf.dtype == np.float64 else leaf, x
+    )
+
+
 def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
     """The mean loss that ``compile`` made, also where the model overrides ``metrics``."""
     return keras.Model.metrics.fget(model)[0]

@@ -184,7 +184,7 @@ def train(
         jit_compile=use_xla(model, jit_compile, 0 if step else epochs * len(loader)),
         resident_limit=resident_limit,
         # For XLA a call has that many rows, used or not.
-        most=fixed_size or (lag if loader.listens else len(loader)),
+        most=fixed_size or (lag if loader.listens else epochs * len(loader)),
         step=step,
     )
     if validation_data is not None:
@@ -206,16 +206,18 @@ def train(
     model.stop_training = False
     logs: dict[str, Any] = {}
     hooks.list.on_train_begin()
-    for epoch in range(len(history.epoch), epochs):
+    # Nobody looks at model or sampler between two epochs: a call may hold several.
+    alone = validation_data is None and checkpoint is None and not hooks.every_epoch
+    while len(history.epoch) < epochs:
         if history.epoch_steps == 0:
             steps.program.reset_metrics()
         with DeferredInterrupt(steps.program.agree) as runner.interrupt:
-            hooks.list.on_epoch_begin(epoch)
+            hooks.list.on_epoch_begin(len(history.epoch))
             try:
-                runner.run()
+                runner.run(epochs=epochs - len(history.epoch) if alone else 1)
             finally:  # whatever stops it, the sampler hears of what was trained on
                 runner.hand_back()
-        logs = steps.program.logs()
+        epoch, logs = len(history.epoch), steps.program.logs()
         if validation_data is not None and (epoch + 1) % validation_freq == 0:
             scores = _evaluate(steps.program, validation_data, validation_batch_size, hooks)
             logs.update({f"val_{name}": value for name, value in scores.items()})

@@ -169,6 +169,17 @@ class Sampler(Built, Epochs):
         return overridden(self, "update", Sampler)
 
     @property
+    def epochs_ahead(self) -> bool:
+        """Whether epochs to come may be drawn before this one is trained on.
+
+        Not where a strategy of somebody's own draws, or acts at the start of an epoch: it may look
+        at the model.
+        """
+        methods = type(self).draw, type(self).epoch_started
+        ours = all(method.__module__.startswith("batchlab.") for method in methods)
+        return ours and not self.listens
+
+    @property
     def weighs(self) -> bool:
         """Whether it gives importance weights."""
         return overridden(self, "importance_weights", Sampler)

@@ -5,13 +5,17 @@
 
 Every row trains the same small network on the same files, decoded and flipped anew in every epoch,
 and is given as a ratio to `train` on the decoded pictures in memory. The best epoch after the first
-counts. Needs ``.[test]``. Run it while nothing else runs.
+counts. PyTorch's DataLoader with two workers is compared where it is installed (``pip install
+torch``). Run it while nothing else runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -95,7 +99,8 @@ class Clock(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def contenders(paths: list[str], pictures: Any, y: Any) -> dict[str, Callable[..., Any]]:
+def contenders(paths: list[str], pictures: Any, y: Any) -> dict[str, Callable[[int], list[float]]]:
+    """What gives the seconds of so many epochs."""
     cores = os.cpu_count() or 1
 
     def files(workers: int) -> Loader:
@@ -108,7 +113,15 @@ def contenders(paths: list[str], pictures: Any, y: Any) -> dict[str, Callable[..
     def fit(data: Any, **options: Any) -> Any:
         return network().fit(data, shuffle=False, verbose=0, **options)
 
-    return {
+    def measured(run: Callable[..., Any]) -> Callable[[int], list[float]]:
+        def seconds(epochs: int) -> list[float]:
+            clock = Clock()
+            run(epochs=epochs, callbacks=[clock])
+            return clock.seconds
+
+        return seconds
+
+    ours: dict[str, Callable[..., Any]] = {
         "train, in memory": lambda **options: train(network(), in_memory(), verbose=0, **options),
         f"train, files, workers={cores}": lambda **options: train(
             network(), files(cores), verbose=0, **options
@@ -120,6 +133,17 @@ def contenders(paths: list[str], pictures: Any, y: Any) -> dict[str, Callable[..
         f"model.fit, files, workers={cores}": lambda **options: fit(files(cores), **options),
         "model.fit on tf.data (AUTOTUNE)": lambda **options: fit(tf_data(paths, y), **options),
     }
+    runs = {name: measured(run) for name, run in ours.items()}
+    if importlib.util.find_spec("torch"):
+        runs["torch DataLoader, 2 workers"] = lambda epochs: torch_seconds(paths, y, epochs)
+    return runs
+
+
+def torch_seconds(paths: list[str], y: Any, epochs: int) -> list[float]:
+    folder = Path(paths[0]).parent
+    np.save(folder / "y.npy", y)
+    command = [sys.executable, str(Path(__file__).with_name("files_torch.py")), str(folder)]
+    return json.loads(subprocess.check_output([*command, str(epochs)]))
 
 
 def main() -> None:
@@ -133,9 +157,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {}
         for _ in range(options.rounds):  # in turn: the machine may be busy for a while
             for name, run in contenders(*data).items():
-                clock = Clock()
-                run(epochs=options.epochs + 1, callbacks=[clock])
-                seconds.setdefault(name, []).extend(clock.seconds[1:])
+                seconds.setdefault(name, []).extend(run(options.epochs + 1)[1:])
     best = {name: min(values) for name, values in seconds.items()}
     first = next(iter(best.values()))
     for name, value in best.items():

@@ -1,7 +1,7 @@
 """Our loops beside Keras's and their peers, in one run, as microseconds a step and ratios.
 
     python tests/benchmarks/loops.py                        # all tasks
-    python tests/benchmarks/loops.py dense-10k conv         # some of them
+    python tests/benchmarks/loops.py dense-10k transformer  # some of them
     python tests/benchmarks/loops.py strategies --n 1e5     # every strategy against random
     python tests/benchmarks/loops.py mapped --gigabytes 1   # less of the disk
     python tests/benchmarks/loops.py --cpu-time             # on a machine that is busy otherwise
@@ -27,18 +27,21 @@ from typing import Any
 
 import numpy as np
 
-PEERS = ("tensorflow", "torch", "jax")  # each is a file beside this one, loops_<peer>.py
-TASKS = ("dense-100", "dense-10k", "dense-100k", "conv", "mlp", "strategies", "mapped")
+DENSE = ("dense-100", "dense-10k", "dense-100k", "mlp")
+TASKS = (*DENSE, "conv", "transformer", "resnet", "strategies", "mapped")
+WITH_TORCH, WITH_JAX = (*DENSE, "transformer", "resnet"), DENSE  # nobody else has the others
 SECONDS = 1.0  # at least, per contender and round
 ROUNDS = 3
 Epoch = Callable[[int], int]  # trains that many epochs, returns the steps taken
 
 
 class Task:
-    """Data, and the layer sizes by which everyone builds the same model; none for the small CNN."""
+    """Data, and by which everyone builds the same model: its kind, and the sizes of dense layers."""
 
-    def __init__(self, x: Any, y: Any, batch: int, widths: tuple[int, ...] = ()) -> None:
-        self.x, self.y, self.batch, self.widths = x, y, batch, widths
+    def __init__(
+        self, x: Any, y: Any, batch: int, widths: tuple[int, ...] = (), kind: str = "dense"
+    ) -> None:
+        self.x, self.y, self.batch, self.widths, self.kind = x, y, batch, widths, kind
         self.binary = widths[-1:] == (1,)
         self.loss = "binary_crossentropy" if self.binary else "sparse_categorical_crossentropy"
         self.steps = -(-len(x) // batch)
@@ -54,7 +57,20 @@ def conv_task() -> Task:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    return Task(images.reshape(-1, 8, 8, 1).astype("float32") / 16, labels, 32)
+    return Task(images.reshape(-1, 8, 8, 1).astype("float32") / 16, labels, 32, kind="conv")
+
+
+def tokens_task() -> Task:
+    """Two blocks of attention, 64 wide, on 32 tokens."""
+    rng = np.random.default_rng(0)
+    return Task(rng.integers(0, 64, (2_000, 32)), rng.integers(0, 10, 2_000), 32, kind="transformer")
+
+
+def images_task() -> Task:
+    """Three residual blocks of 16, 32 and 64 filters, on pictures of 32 × 32."""
+    rng = np.random.default_rng(0)
+    x = rng.random((640, 32, 32, 3), dtype="float32")
+    return Task(x, rng.integers(0, 10, 640), 32, kind="resnet")
 
 
 def mapped_task(directory: str, gigabytes: float) -> Task:
@@ -78,11 +94,12 @@ def task_of(name: str, options: argparse.Namespace, directory: str) -> Task:
         return random_task(int(sizes[name]), (20, 16, 1), 32)
     if name == "mlp":
         return random_task(20_000, (784, 512, 512, 10), 128, "float32")
-    return conv_task() if name == "conv" else mapped_task(directory, options.gigabytes)
+    others = {"conv": conv_task, "transformer": tokens_task, "resnet": images_task}
+    return others[name]() if name in others else mapped_task(directory, options.gigabytes)
 
 
 class Peer:
-    """The contenders of one library, in a process that loads no other."""
+    """The contenders of one library, loops_<library>.py, in a process that loads no other."""
 
     def __init__(self, library: str, *arguments: Any) -> None:
         self.pipe, theirs = multiprocessing.Pipe()
@@ -158,12 +175,14 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.tasks) - set(TASKS):
         parser.error(f"no such task: {', '.join(sorted(unknown))}")
-    libraries = [library for library in PEERS if importlib.util.find_spec(library)]
+    tasks_of = {"tensorflow": TASKS, "torch": WITH_TORCH, "jax": WITH_JAX}
+    libraries = [library for library in tasks_of if importlib.util.find_spec(library)]
     for name in options.tasks:
-        alone = name in {"mapped", "strategies", "conv"}  # nobody else has them
         with tempfile.TemporaryDirectory() as directory:
             peers = [
-                Peer(library, name, options, directory) for library in libraries[: 1 if alone else 3]
+                Peer(library, name, options, directory)
+                for library in libraries
+                if name in tasks_of[library]
             ]
             for _ in range(ROUNDS):
                 for peer in peers:

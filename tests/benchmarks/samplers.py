@@ -2,7 +2,7 @@
 
     python tests/benchmarks/samplers.py                 # n = 10⁴, 10⁶, 10⁷
     python tests/benchmarks/samplers.py 1e5 1e8         # other sizes
-    python tests/benchmarks/samplers.py growth          # every strategy, n = 10³ … 10⁷
+    python tests/benchmarks/samplers.py growth          # every strategy, n = 10³ … 10⁷, and a plot
 
 PyTorch and cpprb or TorchRL are compared where they are installed: ``pip install torch cpprb``.
 Each case runs in a process of its own, so that its memory peak is its own. The ratio is the peer's
@@ -18,9 +18,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
+from matplotlib.figure import Figure
 
 from batchlab.samplers import (
     ClassBalancedSampler,
@@ -226,12 +229,16 @@ def steady(name: str, n: int) -> Callable[[], Any]:
     return run
 
 
+PLOT = Path(__file__).parents[2] / "notebooks" / "images" / "cost.svg"
+
+
 def growth(sizes: list[int]) -> None:
-    """Microseconds a batch and MB, and the time as a multiple of random's."""
+    """Microseconds a batch and MB, and the time as a multiple of random's; drawn to `PLOT`."""
     print(f"µs a batch of {BATCH} (times random; MB of the process's peak, with the weights or labels)")
     print("| |", *(f"n = {n:.0e} |" for n in sizes))
     print("|---|", "---:|" * len(sizes))
     base: dict[int, float] = {}
+    points: dict[str, list[tuple[int, float, float]]] = {}
     for name in STRATEGIES:
         cells = []
         for n in sizes:
@@ -243,7 +250,26 @@ def growth(sizes: list[int]) -> None:
             base.setdefault(n, seconds)
             each = seconds / (16 * (STEPS // 16)) * 1e6
             cells.append(f"{each:,.1f} ({seconds / base[n]:.1f}; {memory:.0f})")
+            points.setdefault(name, []).append((n, each, memory))
         print(f"| {name} |", " | ".join(cells), "|", flush=True)
+    draw(points)
+
+
+def draw(points: dict[str, list[tuple[int, float, float]]]) -> None:
+    """Time and memory against n, one line a strategy."""
+    rcParams["svg.hashsalt"] = "cost"  # the same names in every run
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2)
+    for place, label in enumerate((f"µs for a batch of {BATCH}", "MB, with the weights or labels"), 1):
+        axis = axes[place - 1]
+        for name, rows in points.items():
+            values = [max(row[place], 1) for row in rows]
+            axis.loglog([row[0] for row in rows], values, marker=".", label=name)
+        axis.set(xlabel="samples to choose from", ylabel=label)
+        axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.savefig(PLOT, metadata={"Date": None})
+    print(f"drawn: {PLOT.name}")
 
 
 def ours_huge(n: int) -> Callable[[], Any]:

@@ -178,3 +178,35 @@ def test_data_of_the_wrong_shape_is_refused_before_the_first_step():
 def test_an_index_that_is_not_in_the_data_names_sampler_and_position():
     with pytest.raises(IndexError, match=r"list: index 99 at position 1"):
         train(model("dense"), loader(sampler=[np.array([0, 1]), np.array([2, 99])]), verbose=0)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", 0.0), ("float64", 1e-24)])
+def test_float64_data_are_kept_as_the_model_computes(dtype, expected):
+    ones = {"kernel_initializer": "ones", "bias_initializer": keras.initializers.Constant(-1)}
+    net = keras.Sequential([keras.Input((1,), dtype=dtype), keras.layers.Dense(1, dtype=dtype, **ones)])
+    net.compile(keras.optimizers.SGD(0.0), "mse")
+    source = Loader(np.full((4, 1), 1 + 1e-12), np.zeros((4, 1)), sampler=RandomSampler(4, 2))
+    losses = train(net, source, 2, verbose=0).losses
+    np.testing.assert_allclose(np.concatenate(losses), expected, rtol=1e-3, atol=1e-30)
+
+
+class LooksAtInputs(keras.Model):
+    """Its loss is made of what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        assert x.dtype == "float64"
+        return super().compute_loss(x, y, y_pred, sample_weight)
+
+
+def test_a_loss_of_ones_own_gets_the_data_as_they_are():
+    net = LooksAtInputs()
+    net.compile("sgd", "mse")
+    source = Loader(np.ones((4, 1)), np.ones((4, 1)), sampler=RandomSampler(4, 2))
+    assert train(net, source, verbose=0).steps == 2
