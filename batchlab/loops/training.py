@@ -70,7 +70,7 @@ def train(
     epochs : int, default 1
         How many epochs of the loader's sampler to train; with `history`, how many in all.
     validation_data : tuple of arrays, tf.data.Dataset or Loader, optional
-        Evaluated with ``model.evaluate`` after every `validation_freq` epochs, in batches of
+        Evaluated as by ``model.evaluate`` after every `validation_freq` epochs, in batches of
         `validation_batch_size`.
     callbacks : list of keras.callbacks.Callback, optional
         As in ``model.fit``. One that overrides a batch hook sees every batch, and training then
@@ -135,6 +135,33 @@ def train(
         If a loss becomes NaN or infinite; it names the step and the samples.
     KeyboardInterrupt
         After Ctrl-C, when the steps under way are done and recorded.
+    ConnectionError
+        If another worker has gone.
+
+    Notes
+    -----
+    **Several devices, several machines.** Build and compile the model in the scope of a
+    ``tf.distribute.MirroredStrategy`` or ``MultiWorkerMirroredStrategy``, and call `train` as ever,
+    in every process with the same arguments. The batch size is that of all replicas together:
+    each process draws the whole batch, and replica r of R trains on ``batch[r::R]``. Batches,
+    weights, losses, logs, checkpoints are those of one device, up to rounding, also where R does
+    not divide a batch. What differs by nature:
+
+    - BatchNormalization normalises a replica's part of the batch, and its moving averages are means
+      over the replicas. With ``synchronized=True`` it is that of the whole batch, where R divides it.
+    - Layers that draw random numbers, such as Dropout, draw them for a replica's part.
+
+    Of several processes, each takes the same number of steps per call, 64 or `steps_per_call`, the
+    chief alone writes checkpoints (a callback that writes files belongs there, too), and metrics are
+    added up once a call. Before the first step they compare what they train on; ValueError names
+    what differs. Ctrl-C in one of them, or a callback that stops training, stops all after the call
+    under way. When one is lost the others raise ConnectionError, within half a minute; started
+    again, any number of them goes on from the checkpoint with the same batches.
+
+    Refused by name, because it would not be the same as on one device: XLA, `selection`,
+    `adversarial`, ``run_eagerly``, gradient accumulation, EMA that overwrites, loss scaling, a loss
+    that is no mean over samples or has a mask, a ``compute_loss`` of one's own, a `step` that moves
+    the weights itself.
     """
     _refuse(of_fit)
     if not isinstance(loader, Loader):  # train(model, x, y), where y is in the place of epochs
