@@ -157,10 +157,11 @@ class DistributedProgram(Program):
         self, first: Any, count: Any, indices: Any, weights: Any, data: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Train on the first `count` rows: the losses of their samples, and those of the batches."""
-        rows, size = tf.shape(indices)[0], indices.shape[1] or tf.shape(indices)[1]
+        rows, size = tf.shape(indices)[0], tf.shape(indices)[1]
         most = -(-size // self._replicas)  # samples of one replica
-        shape = (self._replicas // self._workers, indices.shape[1] and most + 1)
-        array = tf.TensorArray(tf.float32, rows, element_shape=shape)
+        array = tf.TensorArray(tf.float32, rows, element_shape=(None, None))
+        # Filled, because an array of which no row was written has no shape.
+        array = array.unstack(tf.zeros((rows, self._replicas // self._workers, most + 1)))
 
         def replica(row: tf.Tensor, data: Any) -> tf.Tensor:
             places, own = self._part(size)
@@ -266,7 +267,8 @@ class DistributedProgram(Program):
     # -- the workers agree -----------------------------------------------------------------------
 
     def __call__(self, *arguments: Any, known: bool = True) -> tuple[Any, ...]:
-        results = super().__call__(*arguments, known=known)
+        # One function for all batch sizes: parts of a batch have many, and a trace is slow.
+        results = super().__call__(*arguments, known=False)
         # To read a metric all workers must: whoever looks at the logs later sees these.
         self._logs = super().logs() if self._workers > 1 else None
         return results

@@ -36,7 +36,7 @@ class Process:
             stderr=self.log.open("w"),
         )
 
-    def end(self, seconds: float = 240) -> dict[str, Any]:
+    def end(self, seconds: float = 600) -> dict[str, Any]:
         """What it trained, when it has ended as it should."""
         assert self.running.wait(seconds) == 0, self.log.read_text()[-3000:]
         return json.loads(self.result.read_text())

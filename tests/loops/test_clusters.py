@@ -53,7 +53,7 @@ def kubernetes(index: int, ports: list[int], **environment: str) -> subprocess.P
 def test_the_file_trains_two_workers(tmp_path: Path, start) -> None:
     first = free_ports(1)[0]
     workers = [start(index, [first, first + 1], CHECKPOINT=str(tmp_path)) for index in range(2)]
-    ended = [(*worker.communicate(timeout=240), worker.returncode) for worker in workers]
+    ended = [(*worker.communicate(timeout=600), worker.returncode) for worker in workers]
     assert [code for *_, code in ended] == [0, 0], ended[0][1]
     losses = [json.loads(printed) for printed, *_ in ended]
     assert losses[0] == losses[1]
