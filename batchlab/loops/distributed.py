@@ -29,7 +29,8 @@ from batchlab.samplers import SequentialSampler
 # Steps per call where several processes must take as many. Ctrl-C and callbacks wait for a call;
 # a call costs a few milliseconds of talk between the workers.
 STEPS_PER_CALL = 64
-_MOST, _SHOWN = 8192, 300  # of what workers compare: bytes in all, letters of each
+_MOST, _SHOWN = 2**15, 300  # of what workers compare: bytes in all, letters of each
+_LOST = ("UnavailableError", "AbortedError", "CancelledError")
 _MEANS = ("sum_over_batch_size", "mean")  # two names of one reduction
 
 
@@ -187,9 +188,8 @@ class DistributedProgram(Program):
 
         start = (tf.constant(0), array)
         _, array = tf.while_loop(lambda row, *_: row < count, body, start)
-        results = tf.transpose(
-            array.stack(), (1, 0, 2)
-        )  # (replicas of this worker, rows, most + 1)
+        # (replicas of this worker, rows, most + 1)
+        results = tf.transpose(array.stack(), (1, 0, 2))
         if self._workers > 1:
             results = gathered(self.strategy, results)
         losses = tf.transpose(results[:, :, :-1], (1, 2, 0))  # in the order of the batch
@@ -365,7 +365,7 @@ def check_alike(model: keras.Model, loader: Loader, history: History, **settings
     }
     own = replicas(model) // workers(model)
     content = np.zeros((own, _MOST), np.int32)
-    written = json.dumps({name: str(value)[:_SHOWN] for name, value in facts.items()}).encode()
+    written = json.dumps({name: _short(value) for name, value in facts.items()}).encode()
     content[:, : len(written)] = list(written)
     lines = gathered(model.distribute_strategy, tf.constant(content)).numpy()[::own]
     everyone = [json.loads(bytes(line[line > 0].tolist())) for line in lines]
@@ -379,6 +379,11 @@ def check_alike(model: keras.Model, loader: Loader, history: History, **settings
             )
 
 
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({_digest(text)})"
+
+
 def _digest(content: str | bytes) -> str:
     return f"{zlib.crc32(content.encode() if isinstance(content, str) else content):08x}"
 
@@ -388,9 +393,12 @@ def lost_workers_named() -> Iterator[None]:
     """Say in plain words that another worker has gone, which TensorFlow tells in many."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+    except Exception as error:
+        kind = type(error)  # by name, because another backend has no such classes
+        if kind.__name__ not in _LOST or not kind.__module__.startswith("tensorflow."):
+            raise
         raise ConnectionError(
             "train: another worker has gone, or cannot be reached, so training cannot go on. Start all "
             "workers again, as many as you like: resume(checkpoint, model, loader) goes on with the "
-            f"same batches. {type(error).__name__}: {error}"
+            f"same batches. {kind.__name__}: {error}"
         ) from error
