@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras, tf
+from batchlab.backend import builds_a_model, keras, need_tensorflow, tf
 from batchlab.parameters import Parameter
 from batchlab.samplers import foreign
 from batchlab.samplers.base import Sampler
@@ -355,6 +355,7 @@ class Loader(keras.utils.PyDataset):
         It has the present number of batches: make it anew after a change of the batch size. For
         batches of varying shape see `specs`.
         """
+        need_tensorflow("Loader.as_dataset")
         specs = self.specs
         if None in specs:
             raise ValueError(
@@ -366,8 +367,9 @@ class Loader(keras.utils.PyDataset):
         return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # -- keras.utils.PyDataset: model.fit asks for batches by number -------------------------------
-    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end.
-    # So a batch is drawn when first asked for and kept until an epoch that was begun has ended.
+    # Before the first epoch Keras fetches batches to learn their shapes, then calls on_epoch_end; on
+    # several devices, and on JAX and PyTorch, it even begins an epoch to build the model.
+    # So a batch is drawn when first asked for and kept until an epoch of training has ended.
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
         with _DRAWING:
@@ -387,7 +389,9 @@ class Loader(keras.utils.PyDataset):
         return keras.tree.map_structure(_for_keras, batch or self.make(draw))
 
     def on_epoch_begin(self) -> None:
-        self._inside_fit_epoch = True
+        if self._inside_fit_epoch:  # one that was stopped
+            self.on_epoch_end()
+        self._inside_fit_epoch = not builds_a_model()
 
     def on_epoch_end(self) -> None:
         if self._inside_fit_epoch:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras, tf
+from batchlab.backend import keras
 from batchlab.parameters import shown
 from batchlab.validation import read_array
 
@@ -163,7 +163,7 @@ def as_sources(data: Any, name: str, rows: bool = False) -> Any:
     if isinstance(data, tuple):
         return tuple(as_sources(value, f"{name}[{key}]", rows) for key, value in enumerate(data))
     _refuse_batches(data, name)
-    if isinstance(data, tf.RaggedTensor):
+    if hasattr(data, "row_splits"):
         if not rows:
             raise ValueError(
                 f"Loader: {name} is ragged. Pad it, {name}.to_tensor(), or give the loader a "
@@ -183,7 +183,7 @@ def as_sources(data: Any, name: str, rows: bool = False) -> Any:
 
 def _is_array(data: Any) -> bool:
     """Whether `data` is in memory already, or no data at all, which its shape will tell."""
-    if tf.is_tensor(data) or hasattr(data, "iloc") or hasattr(data, "__dlpack__"):
+    if keras.ops.is_tensor(data) or hasattr(data, "iloc") or hasattr(data, "__dlpack__"):
         return True
     if isinstance(data, (np.ndarray, np.generic, list, range, str, bytes)):
         return True
@@ -194,7 +194,7 @@ def _is_array(data: Any) -> bool:
 def _refuse_batches(data: Any, name: str) -> None:
     """Refuse what has batches, or an order of its own, where rows are chosen one by one."""
     came = type(data).__name__
-    if isinstance(data, tf.data.Dataset):
+    if hasattr(data, "element_spec"):
         mend = (
             "x, y = map(np.array, zip(*dataset.as_numpy_iterator())), before .batch() and .repeat()"
         )

@@ -58,19 +58,6 @@ import batchlab.backend
     assert "no tensorflow here" in ran.stderr
 
 
-def test_another_keras_backend_is_refused() -> None:
-    code = """
-import sys, types
-some = types.SimpleNamespace
-sys.modules["tensorflow"] = some(config=some(list_physical_devices=lambda: []))
-sys.modules["keras"] = some(backend=some(backend=lambda: "jax"))
-import batchlab.backend
-"""
-    ran = run(code)
-    assert "Keras is set to 'jax'" in ran.stderr
-    assert "KERAS_BACKEND=tensorflow" in ran.stderr
-
-
 def test_public_names() -> None:
     assert {"Loader", "RandomSampler", "datasets", "train"} <= set(dir(batchlab))
     for name in batchlab.__all__:

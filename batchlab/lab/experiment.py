@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from batchlab.backend import keras
+from batchlab.backend import keras, need_tensorflow
 from batchlab.datasets import imbalanced, with_label_noise
 from batchlab.lab.data import Loaded, checked_data, checked_names, checked_scored, loader_of
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, hand_settings, own_settings
@@ -68,6 +68,7 @@ class Experiment:
         workers: int = 1,
         **data_settings: float,
     ) -> None:
+        need_tensorflow("Session")
         self._loading = {"load": load, "workers": workers}
         self.given = checked_data(x, y, groups, model is not None, **self._loading)
         self.classes = checked_names(classes, self.given)

@@ -11,7 +11,7 @@ from typing import Any
 import ipywidgets as widgets
 from IPython.display import display
 
-from batchlab.backend import keras
+from batchlab.backend import keras, need_tensorflow
 from batchlab.files import check_path, write_whole
 from batchlab.history import History
 from batchlab.lab import kernel, recipe
@@ -112,6 +112,7 @@ class BatchLab(PanelByHand, PanelPointing):
         width: str = "auto",
         scores: Mapping[str, Any] | None = None,
     ) -> None:
+        need_tensorflow("BatchLab")
         kernel.check_widgets()
         self.max_steps = Parameter(1, low=1, name="max_steps").check(max_steps, "BatchLab")
         self.pace, self.theme, self.width = pace, theme, width

@@ -20,12 +20,12 @@ from batchlab.lab.data import SCORED, loader_of
 from batchlab.lab.evaluation import Evaluation
 from batchlab.lab.experiment import Experiment, begun, clone
 from batchlab.lab.record import Models, Record
-from batchlab.lab.settings import DATA_SETTINGS, hand_settings
+from batchlab.lab.settings import DATA_SETTINGS, Change, hand_settings, pairs, strategy_first
 from batchlab.loaders import Load
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.runner import Runner
-from batchlab.loops.step import check_own_step
+from batchlab.loops.step import check_one_device, check_own_step
 from batchlab.parameters import Parameter
 from batchlab.samplers import Sampler
 from batchlab.validation import check_indices
@@ -41,7 +41,6 @@ CHANCES_KEPT = 20_000
 # The record of what was chosen goes back as far for batches of 32, so that a panel that is left
 # alone does not fill the memory.
 SAMPLES_KEPT = 32 * CHANCES_KEPT
-Change = tuple[Any, ...]  # name, value, and whether it goes on with a drag
 Events = Mapping[int, Mapping[str, Any] | Sequence[Change]]
 
 
@@ -179,6 +178,7 @@ class Session(Experiment, Record, ByHand):
         model = self.model
         self._loader = loader_of(self.x, self.targets, next(iter(self.patterns.values())))
         check_own_step(model, self._loader, "Session")
+        check_one_device(model, "Session")
         # The plain graph: XLA would compile for seconds whenever the batch size is moved.
         self._steps = CompiledSteps(model, self._loader, jit_compile=False)
         if not hasattr(self, "_evaluation"):
@@ -248,7 +248,7 @@ class Session(Experiment, Record, ByHand):
         if not self.default_model:
             other._first_values = self._first_values
             other.reset()
-        for name, value in _strategy_first(settings):
+        for name, value in strategy_first(settings):
             other.apply(name, value)
         return other
 
@@ -356,7 +356,7 @@ class Session(Experiment, Record, ByHand):
                 raise ValueError(
                     f"Session: events has step {step}, but this run goes from step {start} to {end - 1}."
                 )
-            plan[step] = _pairs(steps[step], step)
+            plan[step] = pairs(steps[step], step)
             for name, value, *_ in plan[step]:
                 checked = self.check(name, value, strategy)
                 self._change(trial, strategy, name, checked)
@@ -440,21 +440,3 @@ class Session(Experiment, Record, ByHand):
         self.scores.append((step, score))
         if self.validated:
             self.validation_losses.append((step, loss))
-
-
-def _pairs(changes: Any, step: int) -> list[Change]:
-    """The changes of a step in order: where a dict gives none, a new strategy comes first."""
-    if isinstance(changes, Mapping):
-        return _strategy_first(changes)
-    if isinstance(changes, Sequence) and all(
-        isinstance(change, Sequence) and len(change) in (2, 3) for change in changes
-    ):
-        return list(map(tuple, changes))
-    raise TypeError(
-        f"Session: events must give a dict from setting to value for step {step}, got {changes!r}."
-    )
-
-
-def _strategy_first(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The changes in an order in which the other settings are those of the new strategy."""
-    return sorted(changes.items(), key=lambda item: item[0] != "strategy")

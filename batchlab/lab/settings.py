@@ -6,13 +6,15 @@ Every strategy adds the parameters that its class declares, in the same way.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from batchlab.parameters import Parameter, parameters_of
 from batchlab.samplers import HandPickedSampler, Sampler
 from batchlab.style import THEMES
+
+Change = tuple[Any, ...]  # name, value, and whether it goes on with a drag
 
 
 @dataclass(eq=False)
@@ -179,3 +181,21 @@ class Settings(dict[str, Any]):
 
         body = "".join(line(row.values(), "td") for row in self.rows)
         return f"<table>{line(self.rows[0], 'th')}{body}</table>"
+
+
+def pairs(changes: Any, step: int) -> list[Change]:
+    """The changes of a step in order: where a dict gives none, a new strategy comes first."""
+    if isinstance(changes, Mapping):
+        return strategy_first(changes)
+    if isinstance(changes, Sequence) and all(
+        isinstance(change, Sequence) and len(change) in (2, 3) for change in changes
+    ):
+        return list(map(tuple, changes))
+    raise TypeError(
+        f"Session: events must give a dict from setting to value for step {step}, got {changes!r}."
+    )
+
+
+def strategy_first(changes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The changes in an order in which the other settings are those of the new strategy."""
+    return sorted(changes.items(), key=lambda item: item[0] != "strategy")

@@ -106,7 +106,6 @@ class Adversarial:
         size = default if self.step_size is None else self.step_size
         return tuple(tf.constant(value, tf.float32) for value in (self.epsilon, self.ratio, size))
 
-    @tf.autograph.experimental.do_not_convert
     def mix(
         self,
         model: Any,

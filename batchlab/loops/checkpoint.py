@@ -20,6 +20,7 @@ from batchlab.backend import keras
 from batchlab.files import check_path, check_writable, made_folder, whole_file
 from batchlab.history import History
 from batchlab.loaders import Loader
+from batchlab.loops.distributed import check_strategy, is_chief
 from batchlab.loops.step import build, check_own_step, check_ready
 from batchlab.parameters import shown
 
@@ -133,6 +134,7 @@ def resume(
     """
     check_ready(model, 1, "resume", step)
     check_own_step(model, loader, "resume", step)
+    check_strategy(model, step=step)
     _check_sampler(loader.sampler)
     with _opened(path) as file:
         where = f"{_FILE} in {os.fspath(path)}"
@@ -182,8 +184,13 @@ class Checkpoints:
 
     def save(self, sampler_state: dict[str, Any] | None = None) -> None:
         """Save, if there is a path."""
-        if self.path is not None:
+        if self.path is None:
+            return
+        if is_chief(self.model):
             save(self.path, self.model, self.loader, self.history, sampler_state=sampler_state)
+        else:  # to read a metric all workers must
+            for variable in _variables(self.model):
+                _value(variable)
 
 
 def _check_sampler(sampler: Any) -> None:

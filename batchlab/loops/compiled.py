@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
 from batchlab.loops.program import Program, plain
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import (
@@ -130,6 +131,9 @@ class CompiledSteps:
     ) -> None:
         check_ready(model, 1, type(self).__name__, step)
         check_own_step(model, loader, type(self).__name__, step)
+        check_strategy(
+            model, jit_compile=jit_compile, selection=selection, adversarial=adversarial, step=step
+        )
         for option in (selection, adversarial):
             if option is not None:
                 option.check_loader(loader)
@@ -401,7 +405,8 @@ def _program(
         model.__dict__["_batchlab_programs"] = (present, programs, outputs, step)
     # A layer that was frozen since is trained no more.
     key = (step, *options, *map(id, model.trainable_variables))
-    programs[key] = programs.pop(key, None) or Program(model, *options, step)
+    kind = Program if replicas(model) == 1 else DistributedProgram
+    programs[key] = programs.pop(key, None) or kind(model, *options, step)
     while len(programs) > _PROGRAMS:
         del programs[next(iter(programs))]
     return programs[key]

@@ -7,6 +7,7 @@ from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops.step import (
     build,
+    check_one_device,
     check_own_step,
     check_ready,
     forward,
@@ -40,6 +41,7 @@ def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:
     """
     check_ready(model, epochs, "eager_loop")
     check_own_step(model, loader, "eager_loop")
+    check_one_device(model, "eager_loop")
     build(model, loader)
     sample_losses = loss_per_sample(model)
     history = History(loader.n)

@@ -35,6 +35,22 @@ def logits_of(output: Any) -> Any:
     return getattr(output, "_keras_logits", output)
 
 
+def clipped(optimizer: keras.optimizers.Optimizer, gradients: list[Any]) -> list[Any]:
+    """`gradients` clipped as the optimizer would."""
+    return optimizer._clip_gradients(gradients)
+
+
+def masks_of(outputs: Any) -> list[Any]:
+    """The masks of outputs, of those that have one."""
+    masks = (getattr(leaf, "_keras_mask", None) for leaf in keras.tree.flatten(outputs))
+    return [mask for mask in masks if mask is not None]
+
+
+def build_symbolically(model: keras.Model, batch: tuple[Any, ...]) -> None:
+    """Make every variable of model, metrics and optimizer for batches of these specs."""
+    model._symbolic_build(data_batch=batch)
+
+
 def profiles(callback: keras.callbacks.TensorBoard) -> bool:
     """Whether `callback` needs to see single batches to profile them."""
     return bool(callback._stop_batch)

@@ -271,6 +271,10 @@ class Program:
         """The same, as numbers, or arrays of them."""
         return plain(self._results())
 
+    def agree(self, flag: bool) -> bool:
+        """Whether `flag` is set here, or in any process that trains the model together with this."""
+        return flag
+
     def reset_metrics(self) -> None:
         """Begin an epoch."""
         self.model.reset_metrics()

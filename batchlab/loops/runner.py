@@ -108,6 +108,7 @@ class Runner:
                 and bool(block.groups)
                 and self.hooks.batches_end(self.history.epoch_steps - 1, self.steps.program.logs)
             )
+            stop = self.steps.program.agree(stop)
             if block.save and not stop:
                 self.checkpoints.save(block.sampler_state)
             if block.failure is not None:

@@ -12,7 +12,13 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import logits_of
 from batchlab.loops.noise import gumbel
-from batchlab.loops.step import build, check_own_step, check_ready, loss_per_sample
+from batchlab.loops.step import (
+    build,
+    check_one_device,
+    check_own_step,
+    check_ready,
+    loss_per_sample,
+)
 from batchlab.parameters import Parameter
 from batchlab.validation import check_finite
 
@@ -138,7 +144,6 @@ class PoolSelection:
         """How many samples of a pool are trained on: fewer where the pool is a smaller last one."""
         return (tf.maximum if tf.is_tensor(size) else max)(size * self.keep // self.pool, 1)
 
-    @tf.autograph.experimental.do_not_convert
     def choose(
         self,
         model: Any,
@@ -213,6 +218,7 @@ def sample_losses(
     """
     check_ready(model, 1, "sample_losses")
     check_own_step(model, loader, "sample_losses")
+    check_one_device(model, "sample_losses")
     Parameter(1, low=1, name="batch_size").check(batch_size, "sample_losses")
     build(model, loader)
     losses_of = loss_per_sample(model)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from batchlab.backend import keras, tf
+from batchlab.backend import keras, need_tensorflow, tf
 from batchlab.loaders import Loader
-from batchlab.loops.keras_private import loss_terms, unknown_to_optimizer
+from batchlab.loops.keras_private import build_symbolically, loss_terms, unknown_to_optimizer
 from batchlab.loops.own_step import batch_loss
 from batchlab.loops.targets import by_place, check_has_targets, check_targets
 from batchlab.parameters import Parameter, shown
@@ -50,12 +50,15 @@ def check_own_step(model: Any, loader: Any, owner: str, step: Any = None) -> Non
 
     Raises
     ------
+    RuntimeError
+        If Keras does not run on TensorFlow.
     TypeError
         If `loader` is no :class:`Loader`, or the model has a ``train_step`` of its own, which a
         `step` given to :func:`train` replaces.
     ValueError
-        If the model is distributed over several devices.
+        If the optimizer does not know all that is trainable.
     """
+    need_tensorflow(owner)
     if not isinstance(loader, Loader):
         raise TypeError(
             f"{owner}: loader must be a batchlab.Loader, got {type(loader).__name__}. "
@@ -73,11 +76,21 @@ def check_own_step(model: Any, loader: Any, owner: str, step: Any = None) -> Non
             "here. Use model.fit(loader, shuffle=False), move it to compute_loss, or give it to train "
             "as step=..., a function."
         )
-    if model.distribute_strategy.num_replicas_in_sync > 1:
+
+
+def check_one_device(model: keras.Model, owner: str) -> None:
+    """Refuse a model that is distributed: only :func:`train` knows several devices.
+
+    Raises
+    ------
+    ValueError
+        With what to do instead.
+    """
+    count = model.distribute_strategy.num_replicas_in_sync
+    if count > 1:
         raise ValueError(
-            f"{owner}: model {model.name!r} is distributed over "
-            f"{model.distribute_strategy.num_replicas_in_sync} devices, and this loop uses one. "
-            "Use model.fit(loader, shuffle=False), or build the model outside the strategy's scope."
+            f"{owner}: model {model.name!r} is distributed over {count} devices, and this loop uses "
+            "one. Use train, or build the model outside the strategy's scope."
         )
 
 
@@ -104,6 +117,10 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         model.compute_metrics(x, y, y_pred, weights)
         return y_pred
 
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        with strategy.scope():  # else each replica would make variables of its own
+            build_symbolically(model, specs)
     if model.run_eagerly and own_step is not None:
         outputs = None  # a trial would move what it has beside the model
     elif model.run_eagerly:  # it may be a model that cannot be traced
@@ -115,8 +132,9 @@ def build(model: keras.Model, loader: Loader, own_step: Callable[..., Any] | Non
         for variable, value in before:
             variable.assign(value)
     else:
-        traced = tf.function(step, autograph=False).get_concrete_function(*specs)
-        outputs = traced.structured_outputs
+        traced = tf.function(lambda *batch: strategy.run(step, batch), autograph=False)
+        outputs = traced.get_concrete_function(*specs).structured_outputs
+        outputs = strategy.experimental_local_results(outputs)[0]
     if model.built and not model.trainable_weights:
         warnings.warn(f"Model {model.name!r} has no trainable weights.", stacklevel=3)
     if model.built:
@@ -173,7 +191,7 @@ def loss_per_sample(model: keras.Model) -> Callable[[Any, Any], tf.Tensor]:
     argument. Regularisation losses belong to no sample and are left out. The model must be built.
     """
     terms = [
-        (path, _Unreduced(loss), 1.0 if weight is None else weight)
+        (path, Unreduced(loss), 1.0 if weight is None else weight)
         for path, loss, weight in loss_terms(model)
     ]
 
@@ -189,7 +207,7 @@ def loss_per_sample(model: keras.Model) -> Callable[[Any, Any], tf.Tensor]:
         y = by_place(model, y, y_pred)
         losses = tf.zeros((size,))
         for path, loss, weight in terms:
-            values = tf.cast(loss(_at(y, path), _at(y_pred, path)), tf.float32)
+            values = tf.cast(loss(at(y, path), at(y_pred, path)), tf.float32)
             if values.shape.rank:
                 values = tf.reduce_mean(tf.reshape(values, (size, -1)), axis=1)
             losses += weight * values
@@ -209,7 +227,7 @@ def weights_for_loss(model: keras.Model, y: Any, y_pred: Any, weights: Any) -> A
     y = by_place(model, y, y_pred)
     own = {}
     for path, loss, _ in loss_terms(model):
-        rank = _Unreduced(loss)(_at(y, path), _at(y_pred, path)).shape.rank or 1
+        rank = Unreduced(loss)(at(y, path), at(y_pred, path)).shape.rank or 1
         own[path] = tf.reshape(weights, [-1, *[1] * (rank - 1)])
     if len({factors.shape.rank for factors in own.values()}) < 2:
         return next(iter(own.values()), weights)
@@ -217,7 +235,7 @@ def weights_for_loss(model: keras.Model, y: Any, y_pred: Any, weights: Any) -> A
     return keras.tree.pack_sequence_as(y_pred, [own.get(path, weights) for path, _ in places])
 
 
-class _Unreduced(keras.losses.Loss):
+class Unreduced(keras.losses.Loss):
     """Another loss, without its reduction; dtypes and masks stay Keras's business."""
 
     def __init__(self, loss: keras.losses.Loss) -> None:
@@ -225,7 +243,8 @@ class _Unreduced(keras.losses.Loss):
         self.call = loss.call
 
 
-def _at(structure: Any, path: tuple[Any, ...]) -> Any:
+def at(structure: Any, path: tuple[Any, ...]) -> Any:
+    """What stands at a place of a structure."""
     for key in path:
         if keras.tree.is_nested(structure):
             structure = structure[key]

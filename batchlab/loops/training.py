@@ -14,7 +14,15 @@ from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.callbacks import Hooks
 from batchlab.loops.checkpoint import Checkpoints
 from batchlab.loops.compiled import RESIDENT_LIMIT, CompiledSteps
+from batchlab.loops.distributed import (
+    STEPS_PER_CALL,
+    check_alike,
+    lost_workers_named,
+    replicas,
+    workers,
+)
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.program import Program
 from batchlab.loops.runner import Runner
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import check_own_step, check_ready, specs_of
@@ -23,6 +31,7 @@ from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter, shown
 
 
+@lost_workers_named()
 def train(
     model: keras.Model,
     loader: Loader,
@@ -61,7 +70,7 @@ def train(
     epochs : int, default 1
         How many epochs of the loader's sampler to train; with `history`, how many in all.
     validation_data : tuple of arrays, tf.data.Dataset or Loader, optional
-        Evaluated with ``model.evaluate`` after every `validation_freq` epochs, in batches of
+        Evaluated as by ``model.evaluate`` after every `validation_freq` epochs, in batches of
         `validation_batch_size`.
     callbacks : list of keras.callbacks.Callback, optional
         As in ``model.fit``. One that overrides a batch hook sees every batch, and training then
@@ -126,6 +135,33 @@ def train(
         If a loss becomes NaN or infinite; it names the step and the samples.
     KeyboardInterrupt
         After Ctrl-C, when the steps under way are done and recorded.
+    ConnectionError
+        If another worker has gone.
+
+    Notes
+    -----
+    **Several devices, several machines.** Build and compile the model in the scope of a
+    ``tf.distribute.MirroredStrategy`` or ``MultiWorkerMirroredStrategy``, and call `train` as ever,
+    in every process with the same arguments. The batch size is that of all replicas together:
+    each process draws the whole batch, and replica r of R trains on ``batch[r::R]``. Batches,
+    weights, losses, logs, checkpoints are those of one device, up to rounding, also where R does
+    not divide a batch. What differs by nature:
+
+    - BatchNormalization normalises a replica's part of the batch, and its moving averages are means
+      over the replicas. With ``synchronized=True`` it is that of the whole batch, where R divides it.
+    - Layers that draw random numbers, such as Dropout, draw them for a replica's part.
+
+    Of several processes, each takes the same number of steps per call, 64 or `steps_per_call`, the
+    chief alone writes checkpoints (a callback that writes files belongs there, too), and metrics are
+    added up once a call. Before the first step they compare what they train on; ValueError names
+    what differs. Ctrl-C in one of them, or a callback that stops training, stops all after the call
+    under way. When one is lost the others raise ConnectionError, within half a minute; started
+    again, any number of them goes on from the checkpoint with the same batches.
+
+    Refused by name, because it would not be the same as on one device: XLA, `selection`,
+    `adversarial`, ``run_eagerly``, gradient accumulation, EMA that overwrites, loss scaling, a loss
+    that is no mean over samples or has a mask, a ``compute_loss`` of one's own, a `step` that moves
+    the weights itself.
     """
     _refuse(of_fit)
     if not isinstance(loader, Loader):  # train(model, x, y), where y is in the place of epochs
@@ -162,7 +198,10 @@ def train(
     history = History(loader.n) if history is None else history
     checkpoints = Checkpoints(checkpoint, checkpoint_every, model, loader, history)
     hooks = Hooks(callbacks, model, history, verbose, epochs, len(loader))
+    together = workers(model)
     fixed_size = 1 if hooks.every_batch else steps_per_call
+    if together > 1:  # by a stopwatch each would take another number
+        fixed_size = fixed_size or STEPS_PER_CALL
     steps = CompiledSteps(
         model,
         loader,
@@ -186,8 +225,11 @@ def train(
         hooks=hooks,
         checkpoints=checkpoints,
         restore_on_nan=restore_on_nan,
-        ahead=not hooks.every_batch,  # a callback may change the sampler
+        # A callback may change the sampler; and workers must ask each other in one order.
+        ahead=not hooks.every_batch and together == 1,
     )
+    settings = {"lag": lag, "the number of steps per call": fixed_size, "epochs": epochs}
+    check_alike(model, loader, history, **settings)
     model.stop_training = False
     logs: dict[str, Any] = {}
     hooks.list.on_train_begin()
@@ -196,7 +238,7 @@ def train(
     while len(history.epoch) < epochs:
         if history.epoch_steps == 0:
             steps.program.reset_metrics()
-        with DeferredInterrupt() as runner.interrupt:
+        with DeferredInterrupt(steps.program.agree) as runner.interrupt:
             hooks.list.on_epoch_begin(len(history.epoch))
             try:
                 runner.run(epochs=epochs - len(history.epoch) if alone else 1)
@@ -204,11 +246,11 @@ def train(
                 runner.hand_back()
         epoch, logs = len(history.epoch), steps.program.logs()
         if validation_data is not None and (epoch + 1) % validation_freq == 0:
-            scores = _evaluate(model, validation_data, validation_batch_size, hooks)
+            scores = _evaluate(steps.program, validation_data, validation_batch_size, hooks)
             logs.update({f"val_{name}": value for name, value in scores.items()})
         hooks.list.on_epoch_end(epoch, logs)
         checkpoints.save()
-        if model.stop_training:
+        if steps.program.agree(model.stop_training):
             break
     model.optimizer.finalize_variable_values(model.trainable_weights)
     hooks.list.on_train_end(logs)
@@ -279,8 +321,14 @@ def _refuse(of_fit: dict[str, Any]) -> None:
 
 
 def _evaluate(
-    model: keras.Model, data: Any, batch_size: int | None, hooks: Hooks
+    program: Program, data: Any, batch_size: int | None, hooks: Hooks
 ) -> dict[str, float]:
+    model = program.model
+    if replicas(model) > 1:
+        hooks.list.on_test_begin()
+        logs = program.evaluate(data, batch_size)
+        hooks.list.on_test_end(logs)
+        return logs
     x, y, weights = data, None, None
     if isinstance(data, (tuple, list)):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))

@@ -38,6 +38,8 @@ def use_xla(
       ``model.fit``,
     - is a convolution, and there is no GPU.
 
+    Over several devices it is always off.
+
     Raises
     ------
     TypeError
@@ -46,6 +48,8 @@ def use_xla(
     if not isinstance(model, keras.Model):
         raise TypeError(f"use_xla: model must be a keras.Model, got {shown(model)}.")
     if model.run_eagerly:
+        return False
+    if jit_compile is None and model.distribute_strategy.num_replicas_in_sync > 1:
         return False
     if jit_compile is not None or model.jit_compile:
         return jit_compile is not False

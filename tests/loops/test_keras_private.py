@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from batchlab.backend import keras
+from batchlab.backend import keras, tf
 from batchlab.loops import keras_private
 from batchlab.loops.step import build, loss_tracker
 from tests.loops.models import layers, loader, model
@@ -40,6 +40,26 @@ def test_keras_logits():
     x = np.ones((2, 3), np.float32)
     made = layers.Activation("softmax")(x)
     np.testing.assert_array_equal(keras_private.logits_of(made), x)
+
+
+def test_clip_gradients():
+    clipped = keras_private.clipped(keras.optimizers.SGD(clipvalue=0.5), [tf.constant([2.0, 0.1])])
+    np.testing.assert_allclose(clipped[0], [0.5, 0.1])
+
+
+def test_keras_mask():
+    made = layers.Embedding(3, 2, mask_zero=True)(np.array([[0, 1]]))
+    (mask,) = keras_private.masks_of({"a": made, "b": tf.zeros(2)})
+    np.testing.assert_array_equal(mask, [[False, True]])
+
+
+def test_symbolic_build():
+    net = keras.Sequential([layers.Dense(3)])
+    net.compile("sgd", "mse", metrics=["mae"])
+    batch = (tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None, 3), tf.float32))
+    keras_private.build_symbolically(net, batch)
+    assert [variable.shape for variable in net.variables] == [(4, 3), (3,)]
+    assert net.optimizer.built
 
 
 def test_tensorboard_stop_batch(tmp_path):
