@@ -16,7 +16,7 @@ from batchlab.datasets import imbalanced, with_label_noise
 from batchlab.lab.data import Loaded, checked_data, checked_names, checked_scored, loader_of
 from batchlab.lab.settings import DATA_SETTINGS, SETTINGS, Settings, hand_settings, own_settings
 from batchlab.loaders import Load
-from batchlab.loops.step import check_ready
+from batchlab.loops.ready import check_ready
 from batchlab.parameters import Parameter
 from batchlab.samplers import (
     ClassBalancedSampler,

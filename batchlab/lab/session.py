@@ -24,8 +24,8 @@ from batchlab.lab.settings import DATA_SETTINGS, Change, hand_settings, pairs, s
 from batchlab.loaders import Load
 from batchlab.loops import CompiledSteps
 from batchlab.loops.interrupt import DeferredInterrupt
+from batchlab.loops.ready import check_one_device, check_own_step
 from batchlab.loops.runner import Runner
-from batchlab.loops.step import check_one_device, check_own_step
 from batchlab.parameters import Parameter
 from batchlab.samplers import Sampler
 from batchlab.validation import check_indices

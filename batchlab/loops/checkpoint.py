@@ -21,7 +21,7 @@ from batchlab.files import check_path, check_writable, made_folder, whole_file
 from batchlab.history import History
 from batchlab.loaders import Loader
 from batchlab.loops.distributed import check_strategy, is_chief
-from batchlab.loops.step import build, check_own_step, check_ready
+from batchlab.loops.ready import build, check_own_step, check_ready
 from batchlab.parameters import shown
 
 _FILE = "checkpoint.npz"

@@ -18,14 +18,9 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
 from batchlab.loops.program import Program, plain
+from batchlab.loops.ready import build, check_own_step, check_ready
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import (
-    build,
-    check_own_step,
-    check_ready,
-    in_compute_dtype,
-    loss_tracker,
-)
+from batchlab.loops.step import in_compute_dtype, loss_tracker
 from batchlab.loops.targets import check_has_targets, check_targets
 from batchlab.parameters import shown
 from batchlab.sources import is_text

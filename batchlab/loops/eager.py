@@ -5,15 +5,8 @@ from __future__ import annotations
 from batchlab.backend import keras, tf
 from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.step import (
-    build,
-    check_one_device,
-    check_own_step,
-    check_ready,
-    forward,
-    loss_per_sample,
-    weights_for_loss,
-)
+from batchlab.loops.ready import build, check_one_device, check_own_step, check_ready
+from batchlab.loops.step import forward, loss_per_sample, weights_for_loss
 
 
 def eager_loop(model: keras.Model, loader: Loader, epochs: int = 1) -> History:

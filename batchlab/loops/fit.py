@@ -7,7 +7,7 @@ from typing import Any
 from batchlab.backend import keras
 from batchlab.history import History
 from batchlab.loaders import Loader
-from batchlab.loops.step import check_ready
+from batchlab.loops.ready import check_ready
 from batchlab.loops.targets import check_has_targets
 from batchlab.samplers import RandomSampler
 

@@ -12,13 +12,8 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.keras_private import logits_of
 from batchlab.loops.noise import gumbel
-from batchlab.loops.step import (
-    build,
-    check_one_device,
-    check_own_step,
-    check_ready,
-    loss_per_sample,
-)
+from batchlab.loops.ready import build, check_one_device, check_own_step, check_ready
+from batchlab.loops.step import loss_per_sample
 from batchlab.parameters import Parameter
 from batchlab.validation import check_finite
 

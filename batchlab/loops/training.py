@@ -23,9 +23,10 @@ from batchlab.loops.distributed import (
 )
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.program import Program
+from batchlab.loops.ready import check_own_step, check_ready
 from batchlab.loops.runner import Runner
 from batchlab.loops.selection import PoolSelection
-from batchlab.loops.step import check_own_step, check_ready, specs_of
+from batchlab.loops.step import specs_of
 from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter, shown

@@ -7,7 +7,8 @@ import pytest
 
 from batchlab.backend import keras, tf
 from batchlab.loops import keras_private
-from batchlab.loops.step import build, loss_tracker
+from batchlab.loops.ready import build
+from batchlab.loops.step import loss_tracker
 from tests.loops.models import layers, loader, model
 
 
