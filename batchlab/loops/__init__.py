@@ -7,9 +7,9 @@ Given the same batches they end with the same weights.
 is left of an ``epoch`` and runs ``compiled`` steps, which hand a ``program`` (the training step, many
 times per call, by the rule of ``xla``) its data. ``distributed`` takes the steps on several devices
 and machines. ``selection`` and ``adversarial`` change what a batch is, ``own_step`` what a step is;
-``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it. ``step`` is what all loops
-share, ``targets`` what they refuse before the first step, and what is private in Keras stands in
-``keras_private``.
+``callbacks``, ``checkpoint`` and ``interrupt`` are what goes on around it. ``ready`` and
+``targets`` are what is refused before the first step, ``nan`` what is said of a loss that is none,
+``step`` what all loops share, and what is private in Keras stands in ``keras_private``.
 """
 
 from batchlab.loops.adversarial import Adversarial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from batchlab.loops.checkpoint import Checkpoints
 from batchlab.loops.compiled import CompiledSteps, Group, Result
 from batchlab.loops.epoch import Draw, Epoch
 from batchlab.loops.interrupt import DeferredInterrupt
-from batchlab.loops.targets import not_finite
+from batchlab.loops.nan import nan_error
 
 _CALL_SECONDS = 0.1  # a call is kept about this long: Ctrl-C and the progress bar wait for it
 _CLOCK = ("choosing", "training", "compiling")
@@ -51,7 +52,7 @@ class Runner:
     checkpoints : Checkpoints, optional
         Saved when nothing waits to be handed back.
     restore_on_nan : bool, default False
-        Whether to go back to the weights before a loss became NaN.
+        Whether weights and sampler go back to where they were before a loss became NaN.
     ahead : bool, default False
         Whether data that are gathered on the host are made ready while the device computes: only
         where nobody changes the sampler meanwhile.
@@ -79,7 +80,7 @@ class Runner:
         self.steps, self.loader, self.model = steps, steps.loader, steps.program.model
         self.history, self.owner, self.lag = history, owner, lag
         self.hooks, self.checkpoints, self.restore_on_nan = hooks, checkpoints, restore_on_nan
-        self.ahead, self.draw = ahead and steps.streamed, draw
+        self.ahead, self.draw = ahead and steps.streamed and not restore_on_nan, draw
         self.clock = dict.fromkeys(_CLOCK, 0.0) if clock is None else clock
         self.size, self._adaptive = size or 16, size is None
         self.interrupt = DeferredInterrupt()
@@ -123,6 +124,7 @@ class Runner:
         # After Ctrl-C no more is drawn than must be for the run to go on as if it had not stopped.
         while drawn < end and not (self.interrupt.pressed and settled):
             listens = self.loader.listens
+            back = (sampler.state_dict(), drawn) if self._goes_back(sampler) else None
             lag = self.lag if listens or self._pending else None
             count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
             at_once = 1 if lag or epochs == 1 else min(epochs, self.steps.whole_epochs(count))
@@ -135,7 +137,7 @@ class Runner:
             self._settled = drawn if settled else self._settled
             # One that listens is asked for its state when it has heard of them.
             state = sampler.state_dict() if save and not lag else None
-            yield _Block(sampler, listens, groups, settled, epoch.failure, save, state)
+            yield _Block(sampler, listens, groups, settled, epoch.failure, save, state, back)
             if epoch.over or epoch.failure:
                 return
 
@@ -186,7 +188,8 @@ class Runner:
             count = self._record(result, block)
             done += count
             if count < len(result.totals):
-                self._stop_at_nan(group, done, result, count, before)
+                self._go_back(group, block, done, before)
+                raise nan_error(self.owner, self.loader, self.history, result, count, bool(before))
         if self.steps.program.compiled == compiled:
             self.clock["training"] += seconds
             self._adapt(time.perf_counter() - began, group.steps, results[0].indices.shape[1])
@@ -232,34 +235,23 @@ class Runner:
         optimizer = self.model.optimizer.variables
         return [*self.model.variables, *optimizer, *self.model.metrics_variables]
 
-    def _stop_at_nan(
-        self, group: Group, done: int, result: Result, row: int, before: list[Any]
-    ) -> None:
+    def _goes_back(self, sampler: Any) -> bool:
+        return self.restore_on_nan and hasattr(sampler, "load_state_dict")
+
+    def _go_back(self, group: Group, block: _Block, done: int, before: list[Any]) -> None:
+        """Put weights and sampler back to where the first `done` steps of `group` left them."""
+        for variable, value in zip(self._state(), before):
+            variable.assign(value)
         if before:
-            for variable, value in zip(self._state(), before):
-                variable.assign(value)
             self.steps.step -= group.steps
             if done:
                 self.steps.run(group, done)
-        losses, samples = result.losses[row], result.indices[row]
-        offending = samples[~np.isfinite(losses)]
-        which = (
-            f"samples {offending[:10].tolist()}{' …' if len(offending) > 10 else ''} of the batch"
-            if len(offending)
-            else f"the whole batch (regularisation or weights): {samples[:10].tolist()} …"
-        )
-        weights = "those before that step" if before else "spoilt"
-        mend = "Look at these samples, lower the learning rate, or clip gradients (clipnorm=1.0)."
-        # Some layers take a NaN for 0, and only their gradients spoil the weights, a step before.
-        for batch in (samples, *self.history.indices[-1:]):
-            if where := not_finite(self.loader.rows(batch)[0], "x", batch):
-                mend = f"In the data {where}: fill such values in, or leave their rows out."
-                break
-        raise FloatingPointError(
-            f"{self.owner}: the loss became {result.totals[row]} at step {self.history.steps}, for "
-            f"{which}. The weights are {weights}. "
-            f"{mend}"
-        )
+        if block.back is not None:
+            state, drawn = block.back
+            block.sampler.load_state_dict(state)
+            left = self.history.steps - drawn
+            while left:  # it may be several epochs
+                left -= sum(1 for _ in itertools.islice(block.sampler, left))
 
 
 @dataclass
@@ -273,6 +265,7 @@ class _Block:
     failure: Exception | None  # why no more were drawn
     save: bool
     sampler_state: dict[str, Any] | None
+    back: tuple[dict[str, Any], int] | None  # the sampler's state before them, and at which step
 
 
 def _made_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:

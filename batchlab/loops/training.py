@@ -106,8 +106,8 @@ def train(
         are logged if it calls ``model.compute_metrics``. Validation, `selection` and `adversarial`
         go by the loss given to ``compile``.
     restore_on_nan : bool, default False
-        Whether to go back to the weights before the first step whose loss was NaN or infinite. It
-        costs a copy of all variables per call.
+        Whether weights and sampler (one with a ``load_state_dict``) go back to where they were before
+        the first step whose loss was NaN or infinite. It costs a copy of both per call.
     checkpoint : path, optional
         Directory to :func:`save` to, after every epoch and every `checkpoint_every` steps.
     checkpoint_every : int, optional

@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 
-from batchlab import Loader, RandomSampler, Sampler, train
+from batchlab import Loader, PrioritizedSampler, RandomSampler, Sampler, train
 from batchlab.backend import keras
 from tests.loops.models import FeedbackSampler, N, assert_same_weights, data, loader, model
 
@@ -36,6 +36,25 @@ def test_a_nan_is_named_by_step_and_sample_and_good_weights_come_back():
     assert int(net.optimizer.iterations.numpy()) == 4
     assert net.history.steps == 4
     assert np.isfinite(net.history.step_losses).all()
+    source.sampler.continue_epoch()
+    np.testing.assert_array_equal(next(iter(source.sampler)), batches[4])  # nothing is skipped
+
+
+def test_a_sampler_that_listens_goes_back_to_a_nan_with_all_it_heard():
+    def trained(sampler, **options):
+        net, source = model("tanh"), spoilt(sampler)[0]
+        with pytest.raises(FloatingPointError):
+            train(net, source, verbose=0, jit_compile=False, lag=2, restore_on_nan=True, **options)
+        return net.history, sampler
+
+    history, sampler = trained(PrioritizedSampler(N, 4))
+    assert sampler.position == 4 * (history.steps % len(sampler))
+    again, other = trained(PrioritizedSampler(N, 4), steps_per_call=1)
+    assert again.steps == history.steps
+    np.testing.assert_array_equal(sampler.probabilities, other.probabilities)
+    sampler.continue_epoch()
+    other.continue_epoch()
+    np.testing.assert_array_equal(next(iter(sampler)), next(iter(other)))
 
 
 def test_without_restoring_the_message_says_so():
