@@ -144,7 +144,8 @@ class DistributedProgram(Program):
         return False
 
     def _epochs(self, first: Any, rows: Any, count: Any, parts: Any, settings: Any) -> Any:
-        results, done = [], tf.constant(0)
+        results: list[Any] = []
+        done = tf.constant(0)
         for part, most in zip(parts, (rows, 1)):
             if part[0].shape[1] == 0:
                 results.append(())
