@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.own_step import check_count
 from batchlab.loops.program import Program, plain
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import (
@@ -360,6 +361,7 @@ class CompiledSteps:
                 if taken.stop > taken.start:
                     losses, totals, *kept = (array[taken] for array in arrays)
                     chosen = kept[0] if kept else indices[taken]
+                    check_count(losses.shape[1], chosen.shape[1])
                     scored = 0 if selection is None else indices.shape[1]
                     results.append(Result(chosen, losses, totals, scored, before and plain(before)))
                     before = None
