@@ -17,6 +17,7 @@ from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
+from batchlab.loops.own_step import check_count
 from batchlab.loops.program import Program, plain
 from batchlab.loops.ready import build, check_own_step, check_ready
 from batchlab.loops.selection import PoolSelection
@@ -50,7 +51,7 @@ class Group:
     full: NDArray[np.int64]
     last: NDArray[np.int64]
     parts: tuple[Any, Any]  # both as the compiled function takes them
-    known: bool  # whether these are the sizes that the loader's sampler had at first
+    known: bool  # whether the compiled function knows these sizes
     epochs: int = 1
     begins: bool = False  # whether another epoch, drawn together with this one, ends before it
 
@@ -101,6 +102,10 @@ class CompiledSteps:
         Steps per call at most; by default up to 2048, fewer for large batches.
     step : callable, optional
         A training step of your own: see :func:`train`.
+    fixed_sizes : bool, default False
+        Whether the compiled function is to know the sizes of the sampler's batches. Its steps are
+        faster then, and a call can hold several epochs, but the smaller last batch is traced as
+        well. For XLA it always does.
 
     Attributes
     ----------
@@ -123,6 +128,7 @@ class CompiledSteps:
         resident_limit: int = RESIDENT_LIMIT,
         most: int | None = None,
         step: Callable[..., Any] | None = None,
+        fixed_sizes: bool = False,
     ) -> None:
         check_ready(model, 1, type(self).__name__, step)
         check_own_step(model, loader, type(self).__name__, step)
@@ -149,7 +155,7 @@ class CompiledSteps:
             model, loader, step, self.streamed, selection, adversarial, jit_compile
         )
         self.outputs = model.__dict__["_batchlab_programs"][2]
-        self._sizes = _sizes(loader.sampler)
+        self._sizes = _sizes(loader.sampler) if fixed_sizes or self.program.xla else (0, 0)
         self._resident = None
         if not self.streamed:
             x, y = keras.tree.map_structure(np.asarray, (loader.x, loader.y))
@@ -239,7 +245,7 @@ class CompiledSteps:
         """How many epochs a call of so many steps can hold, if nobody acts between them."""
         batch, _ = self._sizes
         apart = self.loader.makes_batches or not getattr(self.loader.sampler, "epochs_ahead", False)
-        if apart or not self.program.resets:
+        if apart or not batch or not self.program.resets:
             return 1
         return max(min(steps, self.capacity(batch)) // len(self.loader), 1)
 
@@ -354,6 +360,7 @@ class CompiledSteps:
                 if taken.stop > taken.start:
                     losses, totals, *kept = (array[taken] for array in arrays)
                     chosen = kept[0] if kept else indices[taken]
+                    check_count(losses.shape[1], chosen.shape[1])
                     scored = 0 if selection is None else indices.shape[1]
                     results.append(Result(chosen, losses, totals, scored, before and plain(before)))
                     before = None

@@ -45,3 +45,12 @@ def batch_loss(
         return losses, tf.cast(loss, tf.float32), True
     loss = tf.reduce_mean(losses if weights is None else losses * weights)
     return losses, tf.add_n([loss, *(tf.cast(term, tf.float32) for term in model.losses)]), False
+
+
+def check_count(losses: int | None, samples: int | None) -> None:
+    """Refuse a step that does not return one loss a sample, when both numbers are known."""
+    if None not in (losses, samples) and losses != samples:
+        raise TypeError(
+            f"train: step must return the loss of each of the {samples} samples of a batch, got "
+            f"{losses} losses."
+        )

@@ -10,7 +10,7 @@ import numpy as np
 
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
-from batchlab.loops.own_step import batch_loss
+from batchlab.loops.own_step import batch_loss, check_count
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import (
     forward,
@@ -154,7 +154,9 @@ class Program:
             The loss and the metrics at the end of every epoch, where the graph :attr:`resets` them.
         """
         results = tuple(self._arrays(part[0]) for part in parts)
-        logs = self._results() if self.resets else {}
+        # Batches of unknown sizes are a part of one epoch.
+        several = self.resets and parts[0][0].shape[1] is not None
+        logs = self._results() if several else {}
         logs = {
             name: tf.TensorArray(value.dtype, tf.shape(parts[1][0])[0], element_shape=value.shape)
             for name, value in keras.tree.map_structure(tf.convert_to_tensor, logs).items()
@@ -245,6 +247,7 @@ class Program:
                 loss, taken = model.compute_loss(x, y, y_pred, weights), False
             else:
                 losses, loss, taken = batch_loss(self.own_step, model, x, y, weights)
+                check_count(losses.shape[0], samples.shape[0])
             scaled_loss = model.optimizer.scale_loss(loss)
         if not taken and model.trainable_weights:
             gradients = tape.gradient(scaled_loss, model.trainable_weights)
@@ -253,11 +256,6 @@ class Program:
         if self.own_step is None:
             model.compute_metrics(x, y, y_pred, weights)
             losses = self._sample_losses(y, y_pred, loss)
-        if not losses.shape.is_compatible_with(samples.shape):
-            raise TypeError(
-                f"train: step must return the loss of each of the {samples.shape[0]} samples of a "
-                f"batch, got {losses.shape[0]} losses."
-            )
         return losses, tf.cast(tf.reduce_sum(loss), tf.float32)
 
     def _results(self) -> dict[str, Any]:

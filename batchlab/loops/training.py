@@ -31,6 +31,10 @@ from batchlab.loops.targets import check_targets
 from batchlab.loops.xla import use_xla
 from batchlab.parameters import Parameter, shown
 
+# To trace a second step, for the smaller last batch, takes as long as this many steps gain by it;
+# a call that is saved in every epoch counts as some of them.
+_STEPS_WORTH_TRACING, _STEPS_PER_CALL = 10_000, 75
+
 
 @lost_workers_named()
 def train(
@@ -86,7 +90,7 @@ def train(
         samplers that do not listen.
     steps_per_call : int, optional
         Batches per call of the compiled function. It never changes the result; by default as many,
-        up to 2048, as take 0.1 s.
+        up to 2048, as take 0.1 s: several epochs, where nobody acts between them.
     jit_compile : bool, optional
         Whether to compile with XLA. By default the model and the number of steps in all epochs
         decide (see :func:`use_xla`).
@@ -214,6 +218,7 @@ def train(
         # For XLA a call has that many rows, used or not.
         most=fixed_size or (lag if loader.listens else epochs * len(loader)),
         step=step,
+        fixed_sizes=epochs * (len(loader) + _STEPS_PER_CALL) >= _STEPS_WORTH_TRACING,
     )
     if validation_data is not None:
         _check_validation(validation_data, steps)

@@ -23,7 +23,8 @@ class FeedbackSampler(Sampler):
 
     The first epoch shows every sample once, in random order, so that each has a loss of its own
     before any is preferred. A sample whose loss was never reported counts as the hardest one. Losses
-    are kept as float32; one beyond its range counts as its largest number.
+    are kept as float32; one beyond its range counts as its largest number. A state holds them and
+    when they were reported: 50 to 155 MB at n = 10**7, which take some seconds.
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int = 0, drop_last: bool = False) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from batchlab.samplers import (
@@ -212,24 +212,39 @@ STRATEGIES: dict[str, Callable[[int], Any]] = {
 }
 
 
+def batches_of(n: int) -> int:
+    """An epoch at least, so that its shuffle counts, in blocks of 512 as the loops draw them."""
+    return 512 * max(round(n / BATCH / 512), 1)
+
+
 def steady(name: str, n: int) -> Callable[[], Any]:
-    """Batches as a loop sees them, with feedback every 16 of them where the strategy listens."""
+    """Batches as the loops draw them, with feedback every 16 where the strategy listens."""
     sampler, losses = STRATEGIES[name](n), losses_for(n)
-    if sampler.listens:
-        sampler.update(np.arange(n), losses)
-    batches, steps = iter(forever(sampler)), 16 * (STEPS // 16)
+    batches, block = iter(forever(sampler)), 16 if sampler.listens else 512
+
+    def drawn() -> np.ndarray:
+        parts, left = [], block
+        while left:
+            parts.append(next(batches))
+            ahead = sampler.batches_ahead(left - 1)
+            parts.append(ahead.reshape(-1))
+            left -= 1 + len(ahead)
+        return np.concatenate(parts)
 
     def run() -> None:
-        for _ in range(steps // 16):
-            drawn = np.concatenate([next(batches) for _ in range(16)])
+        for _ in range(batches_of(n) // block):
+            indices = drawn()
             if sampler.listens:
-                sampler.update(drawn, losses[drawn])
+                sampler.update(indices, losses[indices])
 
-    run()
+    if sampler.listens:
+        sampler.update(np.arange(n), losses)
+        while sampler.epoch == 0:  # which shows every sample once, and prefers none
+            drawn()
     return run
 
 
-PLOT = Path(__file__).parents[2] / "notebooks" / "images" / "cost.svg"
+PLOT = Path(__file__).parents[2] / "notebooks" / "images" / "cost.png"
 
 
 def growth(sizes: list[int]) -> None:
@@ -248,7 +263,7 @@ def growth(sizes: list[int]) -> None:
                 continue
             seconds, memory = result
             base.setdefault(n, seconds)
-            each = seconds / (16 * (STEPS // 16)) * 1e6
+            each = seconds / batches_of(n) * 1e6
             cells.append(f"{each:,.1f} ({seconds / base[n]:.1f}; {memory:.0f})")
             points.setdefault(name, []).append((n, each, memory))
         print(f"| {name} |", " | ".join(cells), "|", flush=True)
@@ -257,18 +272,18 @@ def growth(sizes: list[int]) -> None:
 
 def draw(points: dict[str, list[tuple[int, float, float]]]) -> None:
     """Time and memory against n, one line a strategy."""
-    rcParams["svg.hashsalt"] = "cost"  # the same names in every run
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for place, label in enumerate((f"µs for a batch of {BATCH}", "MB, with the weights or labels"), 1):
         axis = axes[place - 1]
+        axis.set_prop_cycle(color=colormaps["turbo"](np.linspace(0, 0.95, len(points))))
         for name, rows in points.items():
             values = [max(row[place], 1) for row in rows]
             axis.loglog([row[0] for row in rows], values, marker=".", label=name)
         axis.set(xlabel="samples to choose from", ylabel=label)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(PLOT, metadata={"Date": None})
+    figure.savefig(PLOT, dpi=90)
     print(f"drawn: {PLOT.name}")
 
 

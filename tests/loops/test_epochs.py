@@ -18,10 +18,16 @@ from batchlab import (
     train,
 )
 from batchlab.backend import keras, tf
+from batchlab.loops import training
 from tests.loops.models import N, assert_same_weights, data, loader, model
 
 EPOCHS = 7
 LABELS = data("dense")[1]
+
+
+@pytest.fixture(autouse=True)
+def worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_STEPS_WORTH_TRACING", 0)
 
 
 @pytest.fixture

@@ -204,7 +204,9 @@ def test_what_is_no_function_is_refused():
         train(model("dense"), Loader(X, Y, sampler=RandomSampler(N, 12)), step="contrastive")
 
 
-def test_losses_of_half_the_batch_are_refused():
+@pytest.mark.parametrize("xla", [False, True])  # which knows the size of a batch beforehand
+def test_losses_of_half_the_batch_are_refused(xla):
     loader = Loader(X, Y, sampler=RandomSampler(N, 14))
+    options = {"step": lambda *batch: classified(*batch)[::2], "jit_compile": xla, "verbose": 0}
     with pytest.raises(TypeError, match="loss of each of the 14 samples of a batch, got 7 losses"):
-        train(model("dense"), loader, step=lambda *batch: classified(*batch)[::2], verbose=0)
+        train(model("dense"), loader, **options)
