@@ -19,6 +19,8 @@ def _or_none(name: str) -> Any:
 
 
 pandas, torch, jax = map(_or_none, ("pandas", "torch", "jax"))
+if jax is not None:  # else it rounds to 32 bits what it is given
+    jax.config.update("jax_enable_x64", True)
 
 # What is junk wherever it comes.
 JUNK: dict[str, Any] = {
