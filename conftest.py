@@ -9,8 +9,9 @@ import pytest
 # No guess or result of a learner's is read or kept: the outputs of the notebooks are constant.
 os.environ["BATCHLAB_PROGRESS"] = ""
 
-# Benchmarks are run by hand: their figures depend on the machine.
-collect_ignore = ["tests/benchmarks"]
+# Benchmarks are run by hand: their figures depend on the machine. Programs to copy for a cluster run when
+# they are imported: tests/loops/test_workers.py starts them.
+collect_ignore = ["tests/benchmarks", "tests/clusters"]
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
