@@ -10,7 +10,7 @@ import pytest
 os.environ["BATCHLAB_PROGRESS"] = ""
 
 # Benchmarks are run by hand: their figures depend on the machine. Programs to copy for a cluster run when
-# they are imported: tests/loops/test_workers.py starts them.
+# they are imported: tests/loops/test_clusters.py starts them.
 collect_ignore = ["tests/benchmarks", "tests/clusters"]
 
 

@@ -184,8 +184,9 @@ class CurriculumSampler(Sampler):
         # As many as come before more is opened.
         places = self.position + size * np.arange(count)
         shares = (self._share_at(self.epoch + place / self.n) for place in places.tolist())
-        open_ = [max(1, round(share * self.n)) for share in shares]
-        count = 1 + sum(1 for _ in itertools.takewhile(open_[0].__eq__, open_[1:]))
+        open_ = (max(1, round(share * self.n)) for share in shares)
+        present = next(open_)
+        count = 1 + sum(1 for _ in itertools.takewhile(present.__eq__, open_))
         return self.draw(count * size).reshape(count, size)
 
     def _deal(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
