@@ -15,7 +15,6 @@ import ipywidgets as widgets
 from batchlab.lab.drawing.screen import Screen
 from batchlab.lab.page import Page
 from batchlab.lab.parts import (
-    SLIDERS,
     button,
     control_for,
     details_of,
@@ -110,7 +109,8 @@ class Board:
         # As many places as the strategy needs that has most, so that nothing below moves.
         self._places = [widgets.HTML("&nbsp;") for _ in range(most)]
         self.settings = grid(*common, *map(self.controls.get, self._own), *self._places)
-        buttons = [self._build_play(), *self._build_buttons(BUTTONS), self._build_comparison()]
+        self.controls["Play"] = play = widgets.ToggleButton(**PLAY, layout=widgets.Layout(width="96px"))
+        buttons = [play, *self._build_buttons(BUTTONS), self._build_comparison()]
         parts = [
             row(*buttons, self._build_full_screen(), self.page),
             self.status,
@@ -160,10 +160,6 @@ class Board:
             self.controls[name] = control_for(parameter, value, title_of(name, session))
             if name in DATA_SETTINGS:  # each value throws the run away
                 self.controls[name].continuous_update = False
-
-    def _build_play(self) -> widgets.Widget:
-        self.controls["Play"] = widgets.ToggleButton(**PLAY, layout=widgets.Layout(width="96px"))
-        return self.controls["Play"]
 
     def _build_full_screen(self) -> widgets.Widget:
         """A button for the page alone, which lets nothing but a click fill the screen."""
@@ -265,10 +261,6 @@ class Board:
         if name in self._drawers:
             set_visible(self._drawers[name], value)
         self._tell(name, value)
-
-    def slides(self, name: Any) -> bool:
-        """Whether that is a slider, which can be dragged."""
-        return isinstance(self.controls.get(name), SLIDERS)
 
     # -- showing ---------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from batchlab.lab.parts import SLIDERS
 from batchlab.lab.pointing import Request
 from batchlab.lab.session import FEEDBACK_LAG
 from batchlab.lab.settings import DATA_SETTINGS
@@ -313,7 +314,8 @@ class Worker:
         (before, then), now = self._changed, time.monotonic()
         self._changed = ((run, name), now)
         soon = now < then + HANDS_PAUSE + self._took
-        return before == (run, name) and soon and self.panel.board.slides(name)
+        slides = isinstance(self.panel.board.controls.get(name), SLIDERS)
+        return before == (run, name) and soon and slides
 
     def _take(self, run: int, name: Any, value: Any, drag: bool) -> None:
         panel = self.panel
