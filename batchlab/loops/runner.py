@@ -124,7 +124,8 @@ class Runner:
         # After Ctrl-C no more is drawn than must be for the run to go on as if it had not stopped.
         while drawn < end and not (self.interrupt.pressed and settled):
             listens = self.loader.listens
-            back = (sampler.state_dict(), drawn) if self._goes_back(sampler) else None
+            goes_back = self.restore_on_nan and hasattr(sampler, "load_state_dict")
+            back = (sampler.state_dict(), drawn) if goes_back else None
             lag = self.lag if listens or self._pending else None
             count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
             at_once = 1 if lag or epochs == 1 else min(epochs, self.steps.whole_epochs(count))
@@ -234,9 +235,6 @@ class Runner:
     def _state(self) -> list[Any]:
         optimizer = self.model.optimizer.variables
         return [*self.model.variables, *optimizer, *self.model.metrics_variables]
-
-    def _goes_back(self, sampler: Any) -> bool:
-        return self.restore_on_nan and hasattr(sampler, "load_state_dict")
 
     def _go_back(self, group: Group, block: _Block, done: int, before: list[Any]) -> None:
         """Put weights and sampler back to where the first `done` steps of `group` left them."""
