@@ -18,12 +18,14 @@ from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
 from batchlab.loops.own_step import check_count
+from batchlab.loops.priorities import Priorities
 from batchlab.loops.program import Program, plain
 from batchlab.loops.ready import build, check_own_step, check_ready
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import in_compute_dtype, loss_tracker
 from batchlab.loops.targets import check_has_targets, check_targets
 from batchlab.parameters import shown
+from batchlab.samplers import PrioritizedSampler
 from batchlab.sources import is_text
 from batchlab.validation import check_indices
 
@@ -100,6 +102,8 @@ class CompiledSteps:
         Bytes of data that may be copied to the device.
     most : int, optional
         Steps per call at most; by default up to 2048, fewer for large batches.
+    lag : int, optional
+        Steps per call at most, where the sampler listens and draws by itself.
     step : callable, optional
         A training step of your own: see :func:`train`.
     fixed_sizes : bool, default False
@@ -127,6 +131,7 @@ class CompiledSteps:
         jit_compile: bool | None = None,
         resident_limit: int = RESIDENT_LIMIT,
         most: int | None = None,
+        lag: int | None = None,
         step: Callable[..., Any] | None = None,
         fixed_sizes: bool = False,
     ) -> None:
@@ -140,7 +145,6 @@ class CompiledSteps:
                 option.check_loader(loader)
         self.loader = loader
         self.step = 0
-        self._most = most or max(_CALL_STEPS)
         data = (loader.x, loader.y) if loader.in_memory else loader.gather(np.zeros(1, int))[:2]
         check_has_targets(data, type(self).__name__)
         leaves = keras.tree.flatten(data)
@@ -161,6 +165,10 @@ class CompiledSteps:
             x, y = keras.tree.map_structure(np.asarray, (loader.x, loader.y))
             x = x if adversarial or step else in_compute_dtype(model, x)
             self._resident = keras.tree.map_structure(tf.constant, (x, y))
+        self._priorities = Priorities()
+        self._most = most or max(_CALL_STEPS)
+        if lag and loader.listens and not (lag == 1 and self.prioritizes(loader.sampler)):
+            self._most = lag  # for XLA a call has that many rows, used or not
 
     def __call__(self, batches: Iterable[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Train on `batches` in order; the losses of their samples, one (batch,) array each."""
@@ -187,6 +195,17 @@ class CompiledSteps:
             for group in self._cut(epoch):
                 group.begins, begins = begins, False
                 yield group
+
+    def prioritizes(self, sampler: Any) -> bool:
+        """Whether the compiled function can keep the priorities of `sampler`, and draw by them."""
+        own = type(sampler) is PrioritizedSampler and self.program.selection is None
+        # Without XLA every step would copy the tree.
+        return own and self.program.xla and self._resident is not None
+
+    def undrawn(self, parts: list[tuple[NDArray[Any], ...]]) -> Iterator[Group]:
+        """Prepare batches that the compiled function is to draw: ``PrioritizedSampler.undrawn``."""
+        weighed = (self._weighed(*part) if len(part) == 1 else part for part in parts)
+        return self._cut([list(part) for part in weighed])
 
     def _alike(self, epochs: list[list[Columns]]) -> bool:
         """Whether they are whole epochs of the sampler's usual batches, equally many."""
@@ -218,7 +237,7 @@ class CompiledSteps:
                 if [(len(it), *it[0].shape) for it in following] == [(len(part), 1, rest)]:
                     yield self._group(part, runs.pop(0))
                 elif (steps, size) == (1, rest):  # alone: not another function for it
-                    yield self._group([column[:0].reshape(0, batch) for column in part], part)
+                    yield self._group([_none(column, batch) for column in part], part)
                 else:
                     yield self._group(part)
 
@@ -227,7 +246,7 @@ class CompiledSteps:
         size = full[0].shape[1]
         rest = rest if size == batch else 0
         if last is None:
-            last = [np.empty((0, rest), column.dtype) for column in full]
+            last = [_none(column, rest) for column in full]
         rows = self.capacity(size)
         most = max(rows // len(self.loader), 1) if size == batch else 1
         parts = self._part(full, 1, rows), self._part(last, epochs, most)
@@ -238,6 +257,8 @@ class CompiledSteps:
         # For XLA with unused rows below, so that the shape stays the same.
         rows = max(least, most if self.program.xla else len(columns[0]))
         data = self._stream(columns[0], rows) if self._resident is None else self._resident
+        if columns[0].dtype.kind == "f" and self.loader.sample_weight is not None:
+            data = *data, self._sample_weight  # for samples that are not known yet
         matrix, *weights = (tf.constant(_filled(column, rows)) for column in columns)
         return (matrix, tuple(weights), data) if columns[0].shape[1] else (matrix, (), ())
 
@@ -333,6 +354,10 @@ class CompiledSteps:
         )
 
     @cached_property
+    def _sample_weight(self) -> tf.Tensor:
+        return tf.constant(self.loader.sample_weight, tf.float32)
+
+    @cached_property
     def _specs(self) -> Any:
         return self.loader.specs[:2]
 
@@ -341,15 +366,22 @@ class CompiledSteps:
         count = group.steps if count is None else count
         rows = len(group.full) // group.epochs
         adversarial, selection = self.program.adversarial, self.program.selection
-        outputs, logs = self.program(
+        draws, sampler = group.full.dtype.kind == "f", self.loader.sampler
+        outputs, logs, priorities = self.program(
             tf.constant(self.step, tf.int64),
             tf.constant(rows),
             tf.constant(count),
             group.parts,
-            tuple(() if option is None else option.settings for option in (selection, adversarial)),
+            (
+                () if selection is None else selection.settings,
+                () if adversarial is None else adversarial.settings,
+                self._priorities.settings(sampler) if draws else (),
+            ),
             known=group.known,
         )
         self.step += count
+        if draws:
+            self._priorities.keep(priorities, sampler, group.full.size + group.last.size)
         outputs, logs = keras.tree.map_structure(lambda tensor: tensor.numpy(), (outputs, logs))
         results: list[Result] = []
         for epoch in range(group.epochs):
@@ -365,6 +397,11 @@ class CompiledSteps:
                     results.append(Result(chosen, losses, totals, scored, before and plain(before)))
                     before = None
         return results
+
+
+def _none(column: NDArray[Any], size: int) -> NDArray[Any]:
+    """No row of batches of `size`."""
+    return np.empty((0, size)[: column.ndim], column.dtype)
 
 
 def _filled(rows: NDArray[Any], count: int) -> NDArray[Any]:

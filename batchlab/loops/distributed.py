@@ -153,7 +153,7 @@ class DistributedProgram(Program):
             taken = tf.minimum(most, count - done)
             results.append(self._trained(first + tf.cast(done, tf.int64), taken, *part))
             done += taken
-        return tuple(results), {}
+        return tuple(results), {}, ()
 
     def _trained(
         self, first: Any, count: Any, indices: Any, weights: Any, data: Any

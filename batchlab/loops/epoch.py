@@ -43,6 +43,16 @@ class Epoch:
                 "__iter__ must yield at least one array of indices each time it is called."
             )
 
+    def undrawn(self, count: int) -> list[tuple[NDArray[Any], ...]]:
+        """What the next `count` batches come from, if the compiled function is to draw them."""
+        if self._tried(self._opened) is None:
+            return []
+        parts = [] if self._finished() else self.sampler.undrawn(count)
+        self._count += sum(len(part[0]) for part in parts)
+        self.empty = self.empty and not parts
+        self._finished()
+        return parts
+
     def _finished(self) -> bool:
         # An endless iterator with a length gives as many batches as model.fit takes. The greatest
         # length counts: a live change of the batch size cuts what is left anew.
@@ -51,6 +61,9 @@ class Epoch:
         return self.over or self.failure is not None
 
     def _next(self, take: Draw) -> NDArray[np.int64]:
+        return np.asarray(take(self._opened()))[np.newaxis]
+
+    def _opened(self) -> Iterator[Any]:
         if self._batches is None:
             going_on, self._begun = self._begun and self._ours, True
             if going_on:
@@ -59,7 +72,7 @@ class Epoch:
             self._batches = iter(self.sampler)
             if going_on and self.sampler.epoch != epoch:
                 raise StopIteration  # nothing was left of it
-        return np.asarray(take(self._batches))[np.newaxis]
+        return self._batches
 
     def _tried(self, draw: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from batchlab.backend import keras, tf
 from batchlab.loops.adversarial import Adversarial
 from batchlab.loops.own_step import batch_loss, check_count
+from batchlab.loops.priorities import prioritized_steps
 from batchlab.loops.selection import PoolSelection
 from batchlab.loops.step import (
     forward,
@@ -95,7 +96,9 @@ class Program:
         sizes = [part[0].shape[1] if known or k else None for k, part in enumerate(parts)]
         free = 2 if self.streamed else 1
         leaves = keras.tree.flatten(parts[0][2])
+        tree = [(level.dtype, *level.shape) for level in keras.tree.flatten(settings[2])]
         key = (*sizes, len(parts[0][1]), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
+        key = (*tree, *key)
         if self.selection is not None:
             key = (*self.selection.traced, *key)
         if key not in self._functions:
@@ -104,7 +107,8 @@ class Program:
                 tf.TensorSpec((), tf.int32),
                 tf.TensorSpec((), tf.int32),
                 tuple(self._specs(size, *part) for size, part in zip(sizes, parts)),
-                keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings),
+                keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings[:2])
+                + keras.tree.map_structure(tf.TensorSpec.from_tensor, settings[2:]),
             )
             # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
@@ -116,8 +120,8 @@ class Program:
         """The types of a part, as `_epochs` takes it, with any number of rows."""
         free = [None, size] if self.streamed else [None]
         return (
-            tf.TensorSpec((None, size), tf.int64),
-            tuple(tf.TensorSpec((None, size)) for _ in weights),
+            tf.TensorSpec((None, size), indices.dtype),
+            tuple(tf.TensorSpec((None, size)[: len(it.shape)], it.dtype) for it in weights),
             keras.tree.map_structure(
                 lambda leaf: tf.TensorSpec(free + leaf.shape[len(free) :], leaf.dtype), data
             ),
@@ -141,17 +145,20 @@ class Program:
             The batches, and the smaller last one of every epoch, which may have a size of 0. The
             samples of every batch, int64 (rows, batch); factors for their losses, one float32
             (rows, batch) or none; x and y of all samples, or batch by batch.
-        settings : two tuples of float32
-            What `selection` and `adversarial` may change while it trains.
+        settings : three tuples
+            What `selection` and `adversarial` may change while it trains, float32; and where the
+            samples of a batch are numbers to draw them with, the :class:`Priorities`.
 
         Returns
         -------
         results : two tuples (losses, totals[, indices]), or () for a size of 0
             The losses of the samples that were trained on, float32 (rows, kept). The loss of every
             batch, with weights and regularisation, float32 (rows,). Which samples these are, int64
-            (rows, kept); only with a `selection`.
+            (rows, kept); only where they are chosen here.
         logs : dict of str to tensor, (epochs, ...)
             The loss and the metrics at the end of every epoch, where the graph :attr:`resets` them.
+        priorities : tuple
+            After the last step.
         """
         results = tuple(self._arrays(part[0]) for part in parts)
         # Batches of unknown sizes are a part of one epoch.
@@ -162,7 +169,12 @@ class Program:
             for name, value in keras.tree.map_structure(tf.convert_to_tensor, logs).items()
         }
 
-        def epoch(number: tf.Tensor, step: tf.Tensor, results: Any, logs: Any) -> tuple[Any, ...]:
+        def take_step(step: tf.Tensor, *batch: Any) -> tuple[tf.Tensor, ...]:
+            return self._step(step, settings[1], *batch)
+
+        def epoch(
+            number: tf.Tensor, step: tf.Tensor, results: Any, logs: Any, priorities: Any
+        ) -> tuple[Any, ...]:
             if logs:  # the first one may be the rest of an epoch
                 tf.cond(number > 0, self.reset_metrics, lambda: None)
             done = []
@@ -170,18 +182,24 @@ class Program:
                 if arrays:
                     start, taken = number * each, tf.minimum(each, count - step)
                     moment = first + tf.cast(step - start, tf.int64)
-                    arrays = self._steps(moment, start, start + taken, part, settings, arrays)
+                    span = moment, start, start + taken
+                    if part[0].dtype.is_floating:
+                        priorities, arrays = prioritized_steps(
+                            take_step, *span, part, priorities, arrays
+                        )
+                    else:
+                        arrays = self._steps(*span, part, settings, arrays)
                     step += taken
                 done.append(arrays)
             values = self._results() if logs else {}
             logs = {name: logs[name].write(number, value) for name, value in values.items()}
-            return number + 1, step, tuple(done), logs
+            return number + 1, step, tuple(done), logs, priorities
 
         # Spelled out, because AutoGraph takes five times as long to read a loop as TensorFlow does
         # to trace it. Keras does without AutoGraph as well.
-        start = (tf.constant(0), tf.constant(0), results, logs)
-        _, _, *arrays = tf.while_loop(lambda _, step, *__: step < count, epoch, start)
-        return keras.tree.map_structure(lambda array: array.stack(), tuple(arrays))
+        start = (tf.constant(0), tf.constant(0), results, logs, settings[2])
+        _, _, *arrays, priorities = tf.while_loop(lambda _, step, *__: step < count, epoch, start)
+        return *keras.tree.map_structure(lambda array: array.stack(), tuple(arrays)), priorities
 
     def _arrays(self, indices: tf.Tensor) -> tuple[tf.TensorArray, ...]:
         """For the results of every row; none for batches of size 0."""
@@ -189,8 +207,8 @@ class Program:
         if size == 0:
             return ()
         kinds = [(tf.float32, (size,)), (tf.float32, ())]
-        if self.selection is not None:
-            size = size and self.selection.kept(size)
+        if self.selection is not None or indices.dtype.is_floating:
+            size = size if self.selection is None else self.selection.kept(size)
             kinds = [(tf.float32, (size,)), (tf.float32, ()), (tf.int64, (size,))]
         rows = tf.shape(indices)[0]
         return tuple(tf.TensorArray(kind, rows, element_shape=shape) for kind, shape in kinds)

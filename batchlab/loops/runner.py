@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -126,10 +126,15 @@ class Runner:
             listens = self.loader.listens
             goes_back = self.restore_on_nan and hasattr(sampler, "load_state_dict")
             back = (sampler.state_dict(), drawn) if goes_back else None
-            lag = self.lag if listens or self._pending else None
+            epoch = self._epoch(sampler)
+            undrawn = self._undrawn(epoch, min(self.size, end - drawn))
+            lag = self.lag if (listens or self._pending) and not undrawn else None
             count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
             at_once = 1 if lag or epochs == 1 else min(epochs, self.steps.whole_epochs(count))
-            groups = list(self.steps.groups(self._drawn(sampler, count, at_once)))
+            if undrawn:
+                groups = list(self.steps.undrawn(undrawn))
+            else:
+                groups = list(self.steps.groups(self._drawn(epoch, count, at_once)))
             epoch, epochs = self._epochs[id(sampler)], 1
             drawn += sum(group.steps for group in groups)
             settled = not lag or epoch.over or drawn % lag == 0
@@ -137,8 +142,9 @@ class Runner:
             save = save and self.checkpoints.due(self._settled, drawn)
             self._settled = drawn if settled else self._settled
             # One that listens is asked for its state when it has heard of them.
-            state = sampler.state_dict() if save and not lag else None
-            yield _Block(sampler, listens, groups, settled, epoch.failure, save, state, back)
+            state = sampler.state_dict() if save and not (lag or undrawn) else None
+            tell = sampler.drawn_elsewhere if undrawn else None
+            yield _Block(sampler, listens, groups, settled, epoch.failure, save, state, back, tell)
             if epoch.over or epoch.failure:
                 return
 
@@ -151,16 +157,21 @@ class Runner:
             epoch = self._epochs[id(sampler)] = Epoch(sampler, done, self.owner)
         return epoch
 
+    def _undrawn(self, epoch: Epoch, count: int) -> list[tuple[NDArray[Any], ...]]:
+        """What the next `count` batches come from, where the compiled function is to draw them."""
+        alone = not (self._pending or self.restore_on_nan or self.draw)
+        inside = self.lag == 1 and alone and self.steps.prioritizes(epoch.sampler)
+        return epoch.undrawn(count) if inside else []
+
     def _drawn(
-        self, sampler: Any, count: int, epochs: int
+        self, epoch: Epoch, count: int, epochs: int
     ) -> Iterator[Iterator[NDArray[np.int64]]]:
         """The next `count` batches, or those of so many `epochs` if they are whole."""
-        epoch = self._epoch(sampler)
         yield self._matrices(epoch, count)
         for _ in range(1, epochs):
             if epoch.failure or self.interrupt.pressed:
                 return
-            epoch = self._epoch(sampler)
+            epoch = self._epoch(epoch.sampler)
             yield self._matrices(epoch, count)
 
     def _matrices(self, epoch: Epoch, count: int) -> Iterator[NDArray[np.int64]]:
@@ -206,7 +217,9 @@ class Runner:
         good = result.first(count)
         self.history.record(good.indices, good.losses)
         self.history.scored += count * result.scored_per_step
-        if block.listens:
+        if block.drawn_elsewhere is not None:
+            block.drawn_elsewhere(good.indices, good.losses)
+        elif block.listens:
             self._pending.append((block.sampler, good))
         return count
 
@@ -264,6 +277,7 @@ class _Block:
     save: bool
     sampler_state: dict[str, Any] | None
     back: tuple[dict[str, Any], int] | None  # the sampler's state before them, and at which step
+    drawn_elsewhere: Callable[..., None] | None  # the sampler's, where the compiled function draws
 
 
 def _made_ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:

@@ -215,8 +215,8 @@ def train(
         # What a step of one's own draws is not known, and XLA draws other random numbers.
         jit_compile=use_xla(model, jit_compile, 0 if step else epochs * len(loader)),
         resident_limit=resident_limit,
-        # For XLA a call has that many rows, used or not.
-        most=fixed_size or (lag if loader.listens else epochs * len(loader)),
+        most=fixed_size or epochs * len(loader),
+        lag=fixed_size or lag,
         step=step,
         fixed_sizes=epochs * (len(loader) + _STEPS_PER_CALL) >= _STEPS_WORTH_TRACING,
     )

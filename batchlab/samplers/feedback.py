@@ -66,10 +66,13 @@ class FeedbackSampler(Sampler):
             If the shapes differ, an index is out of range or a loss is not finite. Nothing changes.
         """
         checked, values = check_losses(indices, losses, self.n, type(self).__name__)
-        # What float32 cannot hold counts as the largest number that it can.
-        self._losses[checked] = values.clip(-_LARGEST, _LARGEST)
-        self._measured_at[checked] = self._draws
+        self._keep(checked, values, self._draws)
         self.losses_changed(checked)
+
+    def _keep(self, indices: NDArray[np.int64], losses: NDArray[Any], reported_at: Any) -> None:
+        # What float32 cannot hold counts as the largest number that it can.
+        self._losses[indices] = losses.clip(-_LARGEST, _LARGEST)
+        self._measured_at[indices] = reported_at
 
     def losses_changed(self, indices: NDArray[np.int64]) -> None:
         """Called after the losses of the samples `indices`, (batch,), were updated."""
@@ -146,6 +149,7 @@ class PrioritizedSampler(FeedbackSampler):
         self._tree: SumTree | None = None  # built when first drawn from
         self._hardest = 0.0  # the largest loss ever reported, which unreported samples have
         self._updated_at = 0  # in draws since the beginning
+        self._changes = 0  # of the priorities, but for what `drawn_elsewhere` told
         super().__init__(n, batch_size, seed=seed, drop_last=drop_last)
         self.alpha = alpha
         self.beta = beta
@@ -155,6 +159,7 @@ class PrioritizedSampler(FeedbackSampler):
         super().parameter_changed(name)
         if name in {"alpha", "epsilon"}:
             self._tree = None
+            self._changes += 1
 
     def _priorities(self, losses: NDArray[np.float32]) -> NDArray[np.float64]:
         return (np.abs(losses.astype(np.float64)) + self.epsilon) ** self.alpha
@@ -175,6 +180,7 @@ class PrioritizedSampler(FeedbackSampler):
         # block of them costs little more than a batch.
         self.forget_ahead(min(self._draws - self._updated_at, _AT_ONCE))
         self._updated_at = self._draws
+        self._changes += 1
 
     def draw(self, size: int) -> NDArray[np.int64]:
         if self._warming_up:
@@ -182,6 +188,58 @@ class PrioritizedSampler(FeedbackSampler):
         if self._tree is None:
             self._tree = self._new_tree()
         return self._tree.find(self.uniforms(size))
+
+    # -- for a compiled loop that keeps the priorities itself, and draws by them ------------------
+
+    def undrawn(self, most: int) -> list[tuple[NDArray[Any], ...]]:
+        """The next batches of this epoch, as far as they do not depend on the losses before them.
+
+        Nothing moves: :meth:`drawn_elsewhere` is to be told what became of them.
+
+        Returns
+        -------
+        list of tuples
+            At most `most` batches, a smaller last one apart. While every sample is shown once,
+            ``(indices,)``, int64 (steps, batch). Then ``(numbers, betas)``: what the samples are
+            drawn by, float64 (steps, batch) in [0, 1), and float64 (steps,). Empty where alpha,
+            epsilon or the batch size follow a schedule, or a loss is not known yet.
+        """
+        size, left = self.batch_size, self.samples_per_epoch - self._drawn
+        known = self._warming_up or not np.isnan(self._losses).any()
+        if not known or self._schedules.keys() - {"beta"}:
+            return []
+        steps = min(most, left // size)
+        rest = 0 if self.drop_last or steps == most else left % size
+        draw = self.permuted if self._warming_up else self.uniforms
+        full, last = np.split(draw(steps * size + rest), [steps * size])
+        parts: list[tuple[NDArray[Any], ...]] = [(full.reshape(steps, size),), (last[np.newaxis],)]
+        if not self._warming_up:
+            progress = self._epoch + (self._drawn + size * np.arange(steps + 1)) / self.n
+            beta = self._schedules.get("beta", lambda progress: self.beta)
+            betas = np.split(np.array([beta(epochs) for epochs in progress], float), [steps])
+            parts = [(*part, its_betas) for part, its_betas in zip(parts, betas)]
+        return [part for part in parts if part[0].size]
+
+    def drawn_elsewhere(self, batches: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
+        """Count `batches` as drawn, and each one's losses as reported before the next was drawn.
+
+        Both are of shape (steps, batch), the batches those that :attr:`undrawn` is about.
+        """
+        size = batches.shape[1]
+        ends = self._draws + size * np.arange(1, len(batches) + 1)
+        self._drawn += batches.size - size
+        self._follow_schedules()  # to where the last batch saw them
+        self._drawn += size
+        self._goes_on, self._updated_at = False, self._draws
+        self._keep(batches.reshape(-1), losses.reshape(-1), np.repeat(ends, size))
+        self._hardest = max(self._hardest, float(np.abs(losses).max()))
+        self._tree = None  # to be grown anew where it is drawn from here
+        self.forget_ahead()
+
+    @property
+    def heard(self) -> tuple[int, int]:
+        """What the priorities depend on: another value where they may be others."""
+        return self._changes, self._draws
 
     def importance_weights(self, indices: ArrayLike) -> NDArray[np.float32]:
         """Factors for the losses of `indices`, float32 (..., batch), the largest of a batch 1."""
@@ -206,6 +264,7 @@ class PrioritizedSampler(FeedbackSampler):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         self._tree, self._hardest = None, float(state["hardest"])
+        self._changes += 1
 
 
 class RankSampler(FeedbackSampler):

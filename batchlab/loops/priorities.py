@@ -1,0 +1,133 @@
+"""Priorities inside the compiled function: a batch is drawn by the losses of the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from batchlab.backend import keras, tf
+from batchlab.samplers import PrioritizedSampler
+
+Levels = tuple[tf.Tensor, ...]
+
+WIDTH = 16  # 8 has more levels, each an operation; 32 reads twice as much on each
+
+
+class Priorities:
+    """The priorities of a :class:`PrioritizedSampler` as the compiled function carries them.
+
+    A wide tree of sums as in :class:`SumTree`, float64 (nodes, 16) a level, the samples first. Every
+    sum is of its 16 in one order, so that the tree is a function of the losses and the same
+    batches come however training is cut into calls. The sampler adds in another order, and NumPy's
+    powers differ in the last bit: of 10**12 draws one or so is another than it would draw itself.
+
+    What stays between two calls only saves growing the tree anew.
+    """
+
+    def __init__(self) -> None:
+        self._levels: Levels = ()
+        self._grown_for: Any = None
+
+    def settings(self, sampler: PrioritizedSampler) -> tuple[Any, ...]:
+        """What the compiled function needs of the sampler: alpha, epsilon and the tree."""
+        constants = tuple(tf.constant(it, tf.float64) for it in (sampler.alpha, sampler.epsilon))
+        if self._grown_for != (id(sampler), sampler.heard):
+            self._levels = _grown(tf.constant(sampler.losses), *constants)
+        return *constants, self._levels
+
+    def keep(self, priorities: Any, sampler: PrioritizedSampler, samples: int) -> None:
+        """Keep the tree for when the sampler has heard of the `samples` that were trained on."""
+        changes, draws = sampler.heard
+        self._levels, self._grown_for = priorities[-1], (id(sampler), (changes, draws + samples))
+
+
+def prioritized_steps(
+    take_step: Callable[..., Any],
+    first: tf.Tensor,
+    start: Any,
+    end: Any,
+    part: Any,
+    priorities: Any,
+    arrays: Any,
+) -> tuple[Any, ...]:
+    """As ``Program._steps``; the rows of a part hold the numbers to draw with, and beta."""
+    numbers, (betas,), data = part
+    alpha, epsilon, levels = priorities
+    n = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float64)
+
+    def drawn(levels: Levels, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        samples = _find(levels, numbers[row])
+        places = tf.stack([samples // WIDTH, samples % WIDTH], axis=1)
+        return samples, tf.gather_nd(levels[0], places) * (n / _sums(levels[-1]))
+
+    def body(row: tf.Tensor, batch: Any, levels: Levels, *arrays: tf.TensorArray) -> tuple[Any, ...]:
+        samples, weights = batch
+        weights **= -betas[row]
+        weights = tf.cast(weights / tf.reduce_max(weights), tf.float32)
+        x, y, *factors = keras.tree.map_structure(lambda leaf: tf.gather(leaf, samples), data)
+        for factor in factors:
+            weights *= factor
+        step = first + tf.cast(row, tf.int64)
+        values = *take_step(step, samples, x, y, weights), tf.cast(samples, tf.int64)
+        arrays = tuple(array.write(row, value) for array, value in zip(arrays, values))
+        levels = _put(levels, samples, _powers(values[0], alpha, epsilon))
+        # Drawn for the next turn: read before it is written to in the same turn, the tree is copied.
+        return row + 1, drawn(levels, tf.minimum(row + 1, end - 1)), levels, *arrays
+
+    _, _, levels, *arrays = tf.while_loop(
+        lambda row, *_: row < end, body, (start, drawn(levels, start), levels, *arrays)
+    )
+    return (alpha, epsilon, levels), tuple(arrays)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _grown(losses: tf.Tensor, alpha: tf.Tensor, epsilon: tf.Tensor) -> Levels:
+    """The tree for the losses of all samples, (n,)."""
+    weights, levels = _powers(losses, alpha, epsilon), []
+    while not levels or levels[-1].shape[0] > 1:
+        weights = tf.pad(weights, [[0, -weights.shape[0] % WIDTH]])
+        levels.append(tf.reshape(weights, (-1, WIDTH)))
+        weights = _sums(levels[-1])
+    return tuple(levels)
+
+
+def _powers(losses: tf.Tensor, alpha: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    return (tf.abs(tf.cast(losses, tf.float64)) + epsilon) ** alpha
+
+
+def _sums(rows: tf.Tensor) -> tf.Tensor:
+    """The sums of rows, (nodes, 16), from left to right wherever they are computed."""
+    return _ends(rows)[-1]
+
+
+def _ends(rows: tf.Tensor) -> list[tf.Tensor]:
+    ends = [rows[:, 0]]
+    for child in range(1, WIDTH):
+        ends.append(ends[-1] + rows[:, child])
+    return ends
+
+
+def _find(levels: Levels, numbers: tf.Tensor) -> tf.Tensor:
+    """The samples, int32 (batch,), at these numbers in [0, 1) of the whole."""
+    nodes, heights = tf.zeros_like(numbers, tf.int32), numbers * _sums(levels[-1])
+    for level in reversed(levels):
+        ends = _ends(tf.gather(level, nodes))
+        # Rounding may carry a height past the end; the last weight above 0 is meant then.
+        heights = tf.minimum(heights, ends[-1] * (1 - 2.0**-53))
+        before, nodes = tf.zeros_like(heights), nodes * WIDTH
+        for end in ends[:-1]:
+            nodes += tf.cast(end <= heights, tf.int32)
+            before = tf.where(end <= heights, end, before)
+        heights -= before
+    return nodes
+
+
+def _put(levels: Levels, samples: tf.Tensor, weights: tf.Tensor) -> Levels:
+    """The tree where `samples`, (batch,), have new weights; of equal ones the last counts."""
+    changed, nodes = [], samples
+    for level in levels:
+        nodes, children = nodes // WIDTH, nodes % WIDTH
+        level = tf.tensor_scatter_nd_update(level, tf.stack([nodes, children], axis=1), weights)
+        changed.append(level)
+        weights = _sums(tf.gather(level, nodes))
+    return tuple(changed)
