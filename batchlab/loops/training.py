@@ -86,8 +86,9 @@ def train(
     lag : int, default 16
         For samplers that listen: the losses of all steps before step ``k * lag`` (counted over all
         epochs) reach ``sampler.update``, in one call, before step ``k * lag`` is drawn; and at the
-        end of an epoch. 1 is the order of :func:`eager_loop`; more is faster. It has no effect on
-        samplers that do not listen.
+        end of an epoch. 1 is the order of :func:`eager_loop`; more is faster, but for a
+        :class:`PrioritizedSampler` with XLA, whose priorities are kept inside the compiled function
+        where it is 1. It has no effect on samplers that do not listen.
     steps_per_call : int, optional
         Batches per call of the compiled function. It never changes the result; by default as many,
         up to 2048, as take 0.1 s: several epochs, where nobody acts between them.

@@ -100,7 +100,7 @@ class PrioritizedSampler(FeedbackSampler):
     divided by the largest of its batch: proportional prioritized replay (Schaul et al., 2015,
     arXiv:1511.05952). Every sample is seen once, in random order, before that begins; a sample
     whose loss was never reported counts as much as the hardest one so far. A batch, or an update,
-    costs O(batch * log n).
+    costs O(batch * log n); with ``train(lag=1)`` and XLA both are done inside the compiled function.
 
     Parameters
     ----------
