@@ -18,14 +18,14 @@ def contenders(name: str, task: Task) -> Iterator[tuple[str, Callable[[], Epoch]
     yield f"torch DataLoader, threads: {threads}", lambda: data_loader(task)
 
 
-def fastest(run: Callable[..., int]) -> int:
+def fastest(run: Callable[..., Any]) -> int:
     """One thread or one per core: small models lose more by sharing than they gain."""
     times = {}
     for threads in (torch.get_num_threads(), 1):
         torch.set_num_threads(threads)
         run(1, most=2)
         start = time.perf_counter()
-        run(1, most=5)
+        run(1, most=10)
         times[threads] = time.perf_counter() - start
     return min(times, key=times.__getitem__)
 

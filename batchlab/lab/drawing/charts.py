@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
+from batchlab.history import History
 from batchlab.lab.drawing.thinned import Thinned
 from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
@@ -70,7 +71,7 @@ class Curves(Chart):
     """Lines over the steps, in the colour of the strategy that was at work, and every change."""
 
     def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
-        self._curves: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        self._curves: WeakKeyDictionary[History, defaultdict[str, Thinned]] = WeakKeyDictionary()
         super().__init__(axes, sessions, theme)
 
     def curve(self, session: Session, name: str) -> Thinned:
