@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -16,7 +14,6 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
-from batchlab.history import History
 from batchlab.lab.drawing.thinned import Thinned
 from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
@@ -71,16 +68,18 @@ class Curves(Chart):
     """Lines over the steps, in the colour of the strategy that was at work, and every change."""
 
     def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
-        self._curves: WeakKeyDictionary[History, defaultdict[str, Thinned]] = WeakKeyDictionary()
+        self._kept: dict[tuple[Session, str], tuple[Any, Thinned]] = {}
         super().__init__(axes, sessions, theme)
 
-    def curve(self, session: Session, name: str) -> Thinned:
-        """What is kept of a curve; it begins anew where the record does."""
-        return self._curves.setdefault(session.history, defaultdict(Thinned))[name]
+    def curve(self, session: Session, name: str, record: Any) -> Thinned:
+        """What is kept of a curve; it begins anew with its record, as after a reset."""
+        if self._kept.get((session, name), (None,))[0] is not record:
+            self._kept[session, name] = record, Thinned()
+        return self._kept[session, name][1]
 
     def measured(self, session: Session, name: str, pairs: Sequence[tuple[int, float]]) -> Thinned:
         """The curve of what is measured now and then, up to the present."""
-        curve = self.curve(session, name)
+        curve = self.curve(session, name, pairs)
         curve.extend(pairs[curve.count :])
         return curve
 
@@ -147,8 +146,9 @@ class Losses(Curves):
 
     def _steps(self, session: Session) -> tuple[Thinned, Thinned]:
         """The curves of the steps' losses and of their means, up to the present."""
-        losses, means = self.curve(session, "losses"), self.curve(session, "means")
-        values = session.history.arrays()["step_losses"]
+        history = session.history
+        losses, means = (self.curve(session, name, history) for name in ("losses", "means"))
+        values = history.arrays()["step_losses"]
         steps = np.arange(losses.count, len(values))
         values = values[max(losses.count - SMOOTHED + 1, 0) :]  # as far back as a mean reaches
         smooth = figures.smooth(values, SMOOTHED)
@@ -188,14 +188,14 @@ class Scores(Curves):
         self.key("lower right", handles=handles, handlelength=1.6, **place)
 
     def update(self) -> bool:
-        for lines, session in zip(self._lines, self.sessions):
-            _draw(lines, session, self.measured(session, self._name, session.scores))
-        grown = not self._of_classes and self._fit_scores()
+        curves = [self.measured(session, self._name, session.scores) for session in self.sessions]
+        for lines, session, curve in zip(self._lines, self.sessions, curves):
+            _draw(lines, session, curve)
+        grown = not self._of_classes and self._fit_scores(curves)
         return super().update() or grown
 
-    def _fit_scores(self) -> bool:
+    def _fit_scores(self, curves: list[Thinned]) -> bool:
         """Limits for a score that may be any number."""
-        curves = [self.curve(session, self._name) for session in self.sessions]
         scores = np.concatenate([curve.points[:, 1] for curve in curves])
         finite = np.append(scores[np.isfinite(scores)], 0.0)
         low = -_round_up(-1.05 * finite.min()) if finite.min() < 0 else 0.0
