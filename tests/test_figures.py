@@ -46,6 +46,9 @@ def test_importing_figures_does_not_import_pyplot() -> None:
         ([4.0], 3, [4]),
         ([1.0, 2, 3, 4], 2, [1, 1.5, 2.5, 3.5]),
         ([3.0, 3, 3, 9], 10, [3, 3, 3, 4.5]),
+        ([1.0, np.nan, 3, 5], 2, [1, np.nan, np.nan, 4]),  # a loss that was lost is soon forgotten
+        ([1.0, np.inf, 3, 5], 2, [1, np.inf, np.inf, 4]),
+        ([1.0, 1e300, 3, 5], 2, [1, 5e299, 5e299, 4]),
     ],
 )
 def test_smooth_is_the_mean_of_the_last_values(

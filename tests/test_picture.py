@@ -203,8 +203,40 @@ def test_before_training_and_after_a_long_run() -> None:
     session.history.record(np.zeros((5000, 1), int), np.linspace(1, 0, 5000)[:, None])
     drawn.png()
     (segment,) = drawn.axes["L"].collections[1].get_segments()
-    assert len(segment) <= 400
+    assert len(segment) <= 2 * 400 + 1  # the lowest and the highest of each place, and the newest
     assert segment[-1, 0] == 5000
+
+
+def test_curves_are_those_of_the_record_however_often_they_were_drawn() -> None:
+    session = session_of(datasets.moons(n=100))
+    session.scores.clear(), session.validation_losses.clear()
+    often, rng = Picture([session]), np.random.default_rng(0)
+    for count in (7, 1, 300, 900, 8_000):  # no more steps than places, and many more
+        losses = rng.exponential(size=(count, 2))
+        session.history.record(rng.integers(0, 60, (count, 2)), losses)
+        steps = range(session.history.steps - count + 1, session.history.steps + 1)
+        session.scores.extend(zip(steps, losses[:, 0]))
+        session.validation_losses.extend(zip(steps, losses[:, 1]))
+        once = Picture([session])
+        curves = []
+        for drawn in (often, once):
+            drawn.update()
+            raw, train, validation, _ = drawn.axes["L"].collections
+            curves.append([raw, train, validation, drawn.axes["R"].collections[0]])
+        losses = session.history.step_losses
+        measured = [[value for _, value in each] for each in (session.validation_losses, session.scores)]
+        whole = [losses, figures.smooth(losses, 20), *map(np.array, measured)]
+        for curve, other, values in zip(*curves, whole):
+            (points,), (others,) = curve.get_segments(), other.get_segments()
+            np.testing.assert_allclose(points, others, rtol=1e-12)
+            np.testing.assert_allclose(points[:, 1], values[points[:, 0].astype(int) - 1])
+            assert points[:, 1].max() == pytest.approx(values.max())
+            assert len(points) <= 2 * 400 + 1
+    session.reset()
+    session.history.record([[0, 1]] * 3, [[1, 2]] * 3)
+    often.update()
+    (points,) = often.axes["L"].collections[0].get_segments()
+    assert points.tolist() == [[1, 1.5], [2, 1.5], [3, 1.5]]
 
 
 def test_the_class_charts_axis_ends_at_all_of_it_and_shrinks_again() -> None:

@@ -23,10 +23,10 @@ from batchlab.validation import as_numbers
 def smooth(values: ArrayLike, window: int) -> NDArray[np.float64]:
     """Mean of each value and the up to `window - 1` before it; float64, same length."""
     window = Parameter(1, low=1, name="window").check(window, "figures.smooth")
-    sums = np.cumsum(as_numbers(values, "figures.smooth", "values", least=0))
-    counts = np.minimum(np.arange(1, sums.size + 1), window)
-    sums[window:] = sums[window:] - sums[:-window]
-    return sums / counts
+    values = as_numbers(values, "figures.smooth", "values", least=0)
+    counts = np.minimum(np.arange(1, values.size + 1), window)
+    # Each sum is of its own window: a running one would never forget a NaN.
+    return np.convolve(np.append(values, 0), np.ones(counts.max(initial=1)))[: values.size] / counts
 
 
 def learning_curves(

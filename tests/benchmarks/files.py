@@ -1,7 +1,7 @@
 """Images from files: what a step waits for their decoding, ours beside tf.data on the same files.
 
     python tests/benchmarks/files.py                          # 3 000 PNG files of 64 × 64
-    python tests/benchmarks/files.py --files 600 --epochs 2
+    python tests/benchmarks/files.py --files 600 --epochs 1
 
 Every row trains the same small network on the same files, decoded and flipped anew in every epoch,
 and is given as a ratio to `train` on the decoded pictures in memory. The best epoch after the first
@@ -149,8 +149,8 @@ def torch_seconds(paths: list[str], y: Any, epochs: int) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=3000)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = make_files(Path(folder), options.files)

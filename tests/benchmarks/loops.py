@@ -7,10 +7,10 @@
     python tests/benchmarks/loops.py --cpu-time             # on a machine that is busy otherwise
 
 PyTorch and JAX are compared where they are installed (``pip install torch jax``), each in a process
-of its own: beside TensorFlow they crash, or fight over the cores. Every contender is warmed up, so
-that compiling is not in its time, and then timed several times, all of them in turn; the shortest
-time counts. ``fit best`` is the best of ``steps_per_execution`` in 1, 32, 256 with and without
-``jit_compile``.
+of its own: beside TensorFlow they crash, or fight over the cores; PyTorch with one thread or one per
+core, whichever is faster for the task. Every contender is warmed up, so that compiling is not in its
+time, and then timed several times, all of them in turn; the shortest time counts. ``fit best`` is
+the best of ``steps_per_execution`` in 1, 32, 256 with and without ``jit_compile``.
 """
 
 from __future__ import annotations

@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 
+from batchlab.figures import Figure
 from batchlab.samplers import (
     ClassBalancedSampler,
     CurriculumSampler,
@@ -36,6 +35,7 @@ from batchlab.samplers import (
     StratifiedSampler,
     WeightedSampler,
 )
+from batchlab.style import class_markers, colours_of, tidy
 
 BATCH = 128
 HAVE = {name for name in ("torch", "cpprb", "torchrl") if importlib.util.find_spec(name)}
@@ -130,11 +130,12 @@ def losses_for(n: int) -> np.ndarray:
     return np.abs(np.sin(np.arange(n, dtype=np.float32))) + np.float32(0.01)
 
 
-STEPS = 200  # sample + update, repeated
+# Draw a batch, weigh it, report its losses; with alpha 0.6 and beta 0.4 everywhere.
+STEPS = 200
 
 
 def ours_prioritized(n: int) -> Callable[[], Any]:
-    sampler, losses = PrioritizedSampler(n, BATCH), losses_for(n)
+    sampler, losses = PrioritizedSampler(n, BATCH, alpha=0.6, beta=0.4), losses_for(n)
     exhaust(sampler)  # the first epoch is not prioritized
     sampler.update(np.arange(n), losses)
     batches = iter(forever(sampler))  # one for all runs: to leave an epoch is dear, and no peer does
@@ -142,8 +143,14 @@ def ours_prioritized(n: int) -> Callable[[], Any]:
     def run() -> None:
         for _ in range(STEPS):
             batch = next(batches)
+            sampler.importance_weights(batch)
             sampler.update(batch, losses[batch])
 
+    return warm(run)
+
+
+def warm(run: Callable[[], Any]) -> Callable[[], Any]:
+    """The same, after it ran once: a tree is built with the first batch."""
     run()
     return run
 
@@ -162,10 +169,10 @@ def cpprb_prioritized(n: int) -> Callable[[], Any]:
 
     def run() -> None:
         for _ in range(STEPS):
-            indices = buffer.sample(BATCH, beta=0.4)["indexes"]
+            indices = buffer.sample(BATCH, beta=0.4)["indexes"]  # with the weights
             buffer.update_priorities(indices, losses[indices])
 
-    return run
+    return warm(run)
 
 
 def torchrl_prioritized(n: int) -> Callable[[], Any]:
@@ -181,10 +188,10 @@ def torchrl_prioritized(n: int) -> Callable[[], Any]:
 
     def run() -> None:
         for _ in range(STEPS):
-            indices = torch.as_tensor(sampler.sample(storage, BATCH)[0])
+            indices = torch.as_tensor(sampler.sample(storage, BATCH)[0])  # with the weights
             sampler.update_priority(indices, losses[indices])
 
-    return run
+    return warm(run)
 
 
 # -- what a batch costs as n grows -----------------------------------------------------------------
@@ -271,19 +278,24 @@ def growth(sizes: list[int]) -> None:
 
 
 def draw(points: dict[str, list[tuple[int, float, float]]]) -> None:
-    """Time and memory against n, one line a strategy."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for place, label in enumerate((f"µs for a batch of {BATCH}", "MB, with the weights or labels"), 1):
-        axis = axes[place - 1]
-        axis.set_prop_cycle(color=colormaps["turbo"](np.linspace(0, 0.95, len(points))))
-        for name, rows in points.items():
-            values = [max(row[place], 1) for row in rows]
-            axis.loglog([row[0] for row in rows], values, marker=".", label=name)
-        axis.set(xlabel="samples to choose from", ylabel=label)
-        axis.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.savefig(PLOT, dpi=90)
+    """Time and memory against n, one line a strategy, the dearest at the largest n named first."""
+    figure = Figure(8.6, 4.0)
+    charts = figure.subplots(1, 2)
+    looks = dict(zip(points, zip(colours_of(points), class_markers(len(points)))))
+    for name in sorted(points, key=lambda name: -points[name][-1][1]):
+        colour, marker = looks[name]
+        line = "--" if STRATEGIES[name](1000).listens else "-"
+        look = {"color": colour, "marker": marker, "markersize": 5, "linestyle": line}
+        sizes, *measured = zip(*points[name])
+        for axes, values in zip(charts, measured):
+            axes.loglog(sizes, values, label=name, **look)
+    for axes, title in zip(charts, (f"µs for a batch of {BATCH}", "MB, with the weights or labels")):
+        tidy(axes, title, "samples to choose from", "")
+        axes.grid(alpha=0.3)
+    style = {"fontsize": 8, "title_fontsize": 8, "handlelength": 3.5, "frameon": False}
+    key = charts[0].get_legend_handles_labels()
+    figure.legend(*key, loc="outside right center", title="dashed: learns from losses", **style)
+    figure.savefig(PLOT)
     print(f"drawn: {PLOT.name}")
 
 
@@ -307,7 +319,7 @@ TABLE: list[tuple[str, Case, dict[str, Case], int]] = [
     ),
     ("shuffled epoch", ours_shuffle, {"numpy": numpy_shuffle, "torch": torch_shuffle}, 10**8),
     (
-        f"{STEPS} prioritized samples + updates",
+        f"{STEPS} prioritized batches + updates",
         ours_prioritized,
         {"cpprb": cpprb_prioritized, "torchrl": torchrl_prioritized},
         10**7,

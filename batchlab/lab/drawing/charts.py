@@ -14,12 +14,12 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from batchlab import figures
+from batchlab.lab.drawing.thinned import Thinned
 from batchlab.lab.session import Session
 from batchlab.style import Theme, colour_of, literal, moved, tidy
 
 RECENT = 50  # steps that count as recent in the class mix and among the losses
 SMOOTHED = 20  # steps whose mean the loss curve shows
-MOST_PLACES = 400  # points of a curve: there are not many more pixels
 MOST_NAMES = 12  # classes that are named under the class mix
 LOSS_EDGES = np.geomspace(1e-6, 10, 29)  # what is beyond is counted in the first and last bar
 # A second session is told from the first without colour, too.
@@ -66,6 +66,22 @@ class Chart:
 
 class Curves(Chart):
     """Lines over the steps, in the colour of the strategy that was at work, and every change."""
+
+    def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
+        self._kept: dict[tuple[Session, str], tuple[Any, Thinned]] = {}
+        super().__init__(axes, sessions, theme)
+
+    def curve(self, session: Session, name: str, record: Any) -> Thinned:
+        """What is kept of a curve; it begins anew with its record, as after a reset."""
+        if self._kept.get((session, name), (None,))[0] is not record:
+            self._kept[session, name] = record, Thinned()
+        return self._kept[session, name][1]
+
+    def measured(self, session: Session, name: str, pairs: Sequence[tuple[int, float]]) -> Thinned:
+        """The curve of what is measured now and then, up to the present."""
+        curve = self.curve(session, name, pairs)
+        curve.extend(pairs[curve.count :])
+        return curve
 
     def line(self, number: int, **style: Any) -> LineCollection:
         """A curve of session `number`."""
@@ -115,18 +131,30 @@ class Losses(Curves):
     def update(self) -> bool:
         tops = []
         for number, session in enumerate(self.sessions):
-            curves = session.curves
-            steps, values = curves["train loss"]
-            smooth = figures.smooth(values, SMOOTHED)
-            _draw(self._train[number], session, steps, smooth)
+            losses, means = self._steps(session)
+            validation = self.measured(session, "validation", session.validation_losses)
             for raw in self._raw:
-                _draw(raw, session, steps, values)
-            _draw(self._validation[number], session, *curves["validation loss"])
-            for shown in (values if self._raw else smooth, curves["validation loss"][1]):
-                finite = shown[np.isfinite(shown)]  # a model may diverge
+                _draw(raw, session, losses)
+            _draw(self._train[number], session, means)
+            _draw(self._validation[number], session, validation)
+            for shown in (losses if self._raw else means, validation):
+                values = shown.points[:, 1]
+                finite = values[np.isfinite(values)]  # a model may diverge
                 tops.append(np.quantile(finite, 0.99) if finite.size else 0.0)
         grown = fit(self.axes.set_ylim, self.axes.get_ylim(), max(tops) or 1.0)
         return super().update() or grown
+
+    def _steps(self, session: Session) -> tuple[Thinned, Thinned]:
+        """The curves of the steps' losses and of their means, up to the present."""
+        history = session.history
+        losses, means = (self.curve(session, name, history) for name in ("losses", "means"))
+        values = history.arrays()["step_losses"]
+        steps = np.arange(losses.count, len(values))
+        values = values[max(losses.count - SMOOTHED + 1, 0) :]  # as far back as a mean reaches
+        smooth = figures.smooth(values, SMOOTHED)
+        for curve, new in ((losses, values), (means, smooth)):
+            curve.extend(np.column_stack([steps + 1, new[len(new) - len(steps) :]]))
+        return losses, means
 
 
 class Scores(Curves):
@@ -160,14 +188,15 @@ class Scores(Curves):
         self.key("lower right", handles=handles, handlelength=1.6, **place)
 
     def update(self) -> bool:
-        for lines, session in zip(self._lines, self.sessions):
-            _draw(lines, session, *session.curves[self._name])
-        grown = not self._of_classes and self._fit_scores()
+        curves = [self.measured(session, self._name, session.scores) for session in self.sessions]
+        for lines, session, curve in zip(self._lines, self.sessions, curves):
+            _draw(lines, session, curve)
+        grown = not self._of_classes and self._fit_scores(curves)
         return super().update() or grown
 
-    def _fit_scores(self) -> bool:
+    def _fit_scores(self, curves: list[Thinned]) -> bool:
         """Limits for a score that may be any number."""
-        scores = np.concatenate([session.curves[self._name][1] for session in self.sessions])
+        scores = np.concatenate([curve.points[:, 1] for curve in curves])
         finite = np.append(scores[np.isfinite(scores)], 0.0)
         low = -_round_up(-1.05 * finite.min()) if finite.min() < 0 else 0.0
         present = self.axes.get_ylim()
@@ -320,13 +349,9 @@ def _letters(sessions: Sequence[Session]) -> list[str]:
     return ["batches"] if len(sessions) == 1 else ["A", "B"]
 
 
-def _draw(
-    lines: LineCollection, session: Session, steps: NDArray[Any], values: NDArray[Any]
-) -> None:
+def _draw(lines: LineCollection, session: Session, curve: Thinned) -> None:
     """Draw a curve in pieces, one for each time that a strategy was at work."""
-    every = -(-len(steps) // MOST_PLACES) or 1
-    points = np.column_stack([steps, values])[::-every][::-1]  # from the end: the newest counts
-    starts = _starts(session)
+    points, starts = curve.points, _starts(session)
     cuts = np.searchsorted(points[:, 0], starts[1:], side="right")
     # A piece begins with the last point of the one before, so that there is no gap.
     firsts, ends = [0, *np.maximum(cuts - 1, 0)], [*cuts, len(points)]

@@ -1,0 +1,95 @@
+"""Curves that grow: few points are kept, and they look like all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from batchlab.lab.drawing.thinned import MOST_PLACES, Thinned
+
+N = 50_000  # points that are painted
+
+
+def points_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([np.arange(1, len(values) + 1), values])
+
+
+def in_pieces(points: NDArray[np.float64], sizes: list[int]) -> Thinned:
+    curve, start = Thinned(), 0
+    for size in [*sizes, len(points)]:
+        curve.extend(points[start : start + size])
+        start += size
+    return curve
+
+
+@given(
+    st.integers(1, 12_000),
+    st.lists(st.integers(0, 3000), max_size=8),
+    st.sampled_from([0.0, 0.1, 1.0]),
+    st.integers(0, 99),
+)
+def test_each_place_keeps_its_lowest_and_highest_however_the_points_came(
+    n: int, sizes: list[int], lost: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(-50, 50, n) / 8  # with ties
+    values[rng.random(n) < lost] = np.nan
+    curve = in_pieces(points_of(values), sizes)
+    assert curve.count == n
+    assert curve.every == 1 or n / curve.every > MOST_PLACES / 2
+    assert len(curve.points) <= 4 * MOST_PLACES + 1
+    steps, kept = curve.points.T
+    assert (np.diff(steps) > 0).all()
+    assert steps[-1] == n
+    np.testing.assert_array_equal(kept, values[steps.astype(int) - 1])
+    np.testing.assert_array_equal(curve.points, in_pieces(points_of(values), []).points)
+    dense = np.full(n, np.nan)
+    dense[steps.astype(int) - 1] = kept
+    places = np.arange(0, n, curve.every)
+    for extreme in (np.fmin, np.fmax):  # they look past NaN
+        np.testing.assert_array_equal(*(extreme.reduceat(each, places) for each in (dense, values)))
+    gaps = np.logical_or.reduceat(np.isnan(values), places)
+    kept_gaps = (steps[np.isnan(kept)] - 1) // curve.every
+    np.testing.assert_array_equal(np.unique(kept_gaps), np.flatnonzero(gaps))
+
+
+def test_a_short_curve_is_kept_whole() -> None:
+    points = points_of(np.random.default_rng(0).random(2 * MOST_PLACES))
+    np.testing.assert_array_equal(in_pieces(points, [100]).points, points)
+
+
+def test_of_finite_values_two_are_kept_to_a_place() -> None:
+    curve = in_pieces(points_of(np.random.default_rng(0).random(100_000)), [])
+    assert len(curve.points) <= 2 * MOST_PLACES + 1
+
+
+def painted(points: NDArray[np.float64], style: dict[str, float]) -> NDArray[np.float64]:
+    """The pixels of a curve as large as in the panel, from 0 (paper) to 1 (line)."""
+    figure = Figure(figsize=(2.3, 1.3), dpi=110)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, N), ylim=(0, 1), xticks=[], yticks=[])
+    axes.add_collection(LineCollection([points], colors="black", **style), autolim=False)
+    canvas.draw()
+    return 1 - np.asarray(canvas.buffer_rgba())[..., 0] / 255
+
+
+@pytest.mark.parametrize("style", [{"linewidths": 0.6}, {"linewidths": 1.2}])
+def test_it_looks_like_all_of_the_curve(style: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    values = (0.1 + 0.5 * np.exp(-np.arange(N) / 5000)) * rng.gamma(9, 1 / 9, N)
+    values[[30_000, 41_111]] = 0.9, 0.7  # peaks of one step
+    points = points_of(values)
+    few = in_pieces(points, [700, 9_000]).points
+    assert len(few) < len(points) / 50
+    whole, thin = painted(points, style), painted(few, style)
+    assert np.abs(whole - thin).sum() < 0.02 * whole.sum()
+    upper, lower = ((each > 0.3).argmax(axis=0) for each in (whole, thin))
+    assert np.abs(upper - lower).max() <= 1  # pixel: so high is the curve
+    every = painted(points[:: -(-N // MOST_PLACES)], style)  # as one would without
+    assert np.abs(whole - every).sum() > 0.2 * whole.sum()
