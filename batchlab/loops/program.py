@@ -68,7 +68,7 @@ class Program:
         if self.model.run_eagerly:
             return self._epochs(*arguments)
         try:
-            return self._compiled(*arguments, known)(*arguments)
+            return self._run(arguments, known)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if not self.xla or "XLA" not in str(error):
                 raise
@@ -80,12 +80,19 @@ class Program:
             )
         self.xla = False
         self._functions.clear()
-        return self._compiled(*arguments, known)(*arguments)
+        return self._run(arguments, known)
 
     @property
     def compiled(self) -> int:
         """How many functions have been compiled so far."""
         return len(self._functions)
+
+    def _run(self, arguments: tuple[Any, ...], known: bool) -> tuple[Any, ...]:
+        """The results of the compiled function."""
+        compiled = self._compiled(*arguments, known)
+        # That the types fit is known: to have TensorFlow match them takes longer than many steps.
+        tensors = keras.tree.flatten(arguments)
+        return compiled.inference_fn.call_preflattened([*tensors, *compiled.captured_inputs])
 
     def _compiled(
         self, first: Any, rows: Any, count: Any, parts: Any, settings: Any, known: bool
@@ -95,7 +102,8 @@ class Program:
         sizes = [part[0].shape[1] if known or k else None for k, part in enumerate(parts)]
         free = 2 if self.streamed else 1
         leaves = keras.tree.flatten(parts[0][2])
-        key = (*sizes, len(parts[0][1]), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
+        kinds = ((leaf.dtype, *leaf.shape.as_list()[free:]) for leaf in leaves)
+        key = (*sizes, len(parts[0][1]), *kinds)
         if self.selection is not None:
             key = (*self.selection.traced, *key)
         if key not in self._functions:
@@ -106,9 +114,11 @@ class Program:
                 tuple(self._specs(size, *part) for size, part in zip(sizes, parts)),
                 keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings),
             )
-            # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
-                self._epochs, input_signature=specs, jit_compile=self.xla, autograph=False
+                lambda tensors: self._epochs(*keras.tree.pack_sequence_as(specs, tensors)),
+                input_signature=[keras.tree.flatten(specs)],
+                jit_compile=self.xla,
+                autograph=False,
             ).get_concrete_function()
         return self._functions[key]
 
