@@ -58,6 +58,7 @@ class Program:
         self._sample_losses = loss_per_sample(model)
         self._mean_loss = loss_tracker(model)
         self._functions: dict[Any, Any] = {}
+        self.latest: dict[str, Any] = {}  # logs that the graph gave since the epoch began
 
     def __call__(self, *arguments: Any, known: bool = True) -> tuple[Any, ...]:
         """Run the steps; see `_epochs` for arguments and results.
@@ -277,7 +278,7 @@ class Program:
 
     def logs(self) -> dict[str, Any]:
         """The same, as numbers, or arrays of them."""
-        return plain(self._results())
+        return plain(self.latest or self._results())
 
     def agree(self, flag: bool) -> bool:
         """Whether `flag` is set here, or in any process that trains the model together with this."""
@@ -285,6 +286,7 @@ class Program:
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""
+        self.latest = {}
         self.model.reset_metrics()
         if not self._keras_keeps_loss:
             self._mean_loss.reset_state()
