@@ -356,7 +356,8 @@ class CompiledSteps:
             known=group.known,
         )
         self.step += count
-        outputs, logs = keras.tree.map_structure(lambda tensor: tensor.numpy(), (outputs, logs))
+        outputs = [[array.numpy() for array in arrays] for arrays in outputs]
+        logs = {name: values.numpy() for name, values in logs.items()}
         # To compute them again, operation by operation, takes as long as a call.
         self.program.latest = {name: values[group.epochs - 1] for name, values in logs.items()}
         results: list[Result] = []
