@@ -153,6 +153,7 @@ class CompiledSteps:
         self.streamed = too_large or not loader.in_memory
         self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="batchlab-load")
         self._shapes: set[Any] = set()  # of made batches
+        self._empty: dict[Any, Any] = {}  # the second parts of calls without a smaller last batch
         if any(map(is_text, leaves)):
             jit_compile = False  # XLA has no strings
         self.program = _program(
@@ -222,7 +223,7 @@ class CompiledSteps:
         weighed = map(self._weighed, matrices)
         for _, parts in itertools.groupby(weighed, key=lambda part: (part[0].shape[1], len(part))):
             indices, *weights = (np.concatenate(arrays) for arrays in zip(*parts))
-            yield [self._checked(indices), *weights]
+            yield [indices if weights else self._checked(indices), *weights]
 
     def _cut(self, runs: list[Columns]) -> Iterator[Group]:
         """As few calls as they fit in: a smaller last batch goes with those before it."""
@@ -245,12 +246,17 @@ class CompiledSteps:
         batch, rest = self._sizes
         size = full[0].shape[1]
         rest = rest if size == batch else 0
-        if last is None:
-            last = [_none(column, rest) for column in full]
         rows = self.capacity(size)
         most = max(rows // len(self.loader), 1) if size == batch else 1
-        parts = self._part(full, 1, rows), self._part(last, epochs, most)
-        return Group(full[0], last[0], parts, size == batch, epochs)
+        if last is None:
+            last = [_none(column, rest) for column in full]
+            kind = rest, most, epochs, len(full), full[0].dtype
+            if kind not in self._empty:
+                self._empty[kind] = self._part(last, epochs, most)
+            second = self._empty[kind]
+        else:
+            second = self._part(last, epochs, most)
+        return Group(full[0], last[0], (self._part(full, 1, rows), second), size == batch, epochs)
 
     def _part(self, columns: Columns, least: int, most: int) -> tuple[Any, ...]:
         """Batches as the compiled function takes them, in `least` rows or more."""
@@ -382,7 +388,10 @@ class CompiledSteps:
         self.step += count
         if draws:
             self._priorities.keep(priorities, sampler, group.full.size + group.last.size)
-        outputs, logs = keras.tree.map_structure(lambda tensor: tensor.numpy(), (outputs, logs))
+        outputs = [[array.numpy() for array in arrays] for arrays in outputs]
+        logs = {name: values.numpy() for name, values in logs.items()}
+        # To compute them again, operation by operation, takes as long as a call.
+        self.program.latest = {name: values[group.epochs - 1] for name, values in logs.items()}
         results: list[Result] = []
         for epoch in range(group.epochs):
             before = {name: values[epoch - 1] for name, values in logs.items()} if epoch else None

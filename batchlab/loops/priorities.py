@@ -28,17 +28,17 @@ class Priorities:
         self._levels: Levels = ()
         self._grown_for: Any = None
 
-    def settings(self, sampler: PrioritizedSampler) -> tuple[Any, ...]:
-        """What the compiled function needs of the sampler: alpha, epsilon and the tree."""
-        constants = tuple(tf.constant(it, tf.float64) for it in (sampler.alpha, sampler.epsilon))
+    def settings(self, sampler: PrioritizedSampler) -> Levels:
+        """What the compiled function needs of the sampler: (alpha, epsilon), and the tree."""
+        constants = tf.constant([sampler.alpha, sampler.epsilon], tf.float64)
         if self._grown_for != (id(sampler), sampler.heard):
-            self._levels = _grown(tf.constant(sampler.losses), *constants)
-        return *constants, self._levels
+            self._levels = _grown(tf.constant(sampler.losses), constants)
+        return constants, *self._levels
 
-    def keep(self, priorities: Any, sampler: PrioritizedSampler, samples: int) -> None:
+    def keep(self, priorities: Levels, sampler: PrioritizedSampler, samples: int) -> None:
         """Keep the tree for when the sampler has heard of the `samples` that were trained on."""
         changes, draws = sampler.heard
-        self._levels, self._grown_for = priorities[-1], (id(sampler), (changes, draws + samples))
+        self._levels, self._grown_for = priorities[1:], (id(sampler), (changes, draws + samples))
 
 
 def prioritized_steps(
@@ -47,12 +47,12 @@ def prioritized_steps(
     start: Any,
     end: Any,
     part: Any,
-    priorities: Any,
+    priorities: Levels,
     arrays: Any,
 ) -> tuple[Any, ...]:
     """As ``Program._steps``; the rows of a part hold the numbers to draw with, and beta."""
     numbers, (betas,), data = part
-    alpha, epsilon, levels = priorities
+    constants, *levels = priorities
     n = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float64)
 
     def drawn(levels: Levels, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -70,20 +70,20 @@ def prioritized_steps(
         step = first + tf.cast(row, tf.int64)
         values = *take_step(step, samples, x, y, weights), tf.cast(samples, tf.int64)
         arrays = tuple(array.write(row, value) for array, value in zip(arrays, values))
-        levels = _put(levels, samples, _powers(values[0], alpha, epsilon))
+        levels = _put(levels, samples, _powers(values[0], constants))
         # Drawn for the next turn: read before it is written to in the same turn, the tree is copied.
         return row + 1, drawn(levels, tf.minimum(row + 1, end - 1)), levels, *arrays
 
     _, _, levels, *arrays = tf.while_loop(
-        lambda row, *_: row < end, body, (start, drawn(levels, start), levels, *arrays)
+        lambda row, *_: row < end, body, (start, drawn(levels, start), tuple(levels), *arrays)
     )
-    return (alpha, epsilon, levels), tuple(arrays)
+    return (constants, *levels), tuple(arrays)
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _grown(losses: tf.Tensor, alpha: tf.Tensor, epsilon: tf.Tensor) -> Levels:
+def _grown(losses: tf.Tensor, constants: tf.Tensor) -> Levels:
     """The tree for the losses of all samples, (n,)."""
-    weights, levels = _powers(losses, alpha, epsilon), []
+    weights, levels = _powers(losses, constants), []
     while not levels or levels[-1].shape[0] > 1:
         weights = tf.pad(weights, [[0, -weights.shape[0] % WIDTH]])
         levels.append(tf.reshape(weights, (-1, WIDTH)))
@@ -91,7 +91,8 @@ def _grown(losses: tf.Tensor, alpha: tf.Tensor, epsilon: tf.Tensor) -> Levels:
     return tuple(levels)
 
 
-def _powers(losses: tf.Tensor, alpha: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+def _powers(losses: tf.Tensor, constants: tf.Tensor) -> tf.Tensor:
+    alpha, epsilon = constants[0], constants[1]
     return (tf.abs(tf.cast(losses, tf.float64)) + epsilon) ** alpha
 
 

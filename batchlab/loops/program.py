@@ -59,6 +59,7 @@ class Program:
         self._sample_losses = loss_per_sample(model)
         self._mean_loss = loss_tracker(model)
         self._functions: dict[Any, Any] = {}
+        self.latest: dict[str, Any] = {}  # logs that the graph gave since the epoch began
 
     def __call__(self, *arguments: Any, known: bool = True) -> tuple[Any, ...]:
         """Run the steps; see `_epochs` for arguments and results.
@@ -69,7 +70,7 @@ class Program:
         if self.model.run_eagerly:
             return self._epochs(*arguments)
         try:
-            return self._compiled(*arguments, known)(*arguments)
+            return self._run(arguments, known)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             if not self.xla or "XLA" not in str(error):
                 raise
@@ -81,12 +82,19 @@ class Program:
             )
         self.xla = False
         self._functions.clear()
-        return self._compiled(*arguments, known)(*arguments)
+        return self._run(arguments, known)
 
     @property
     def compiled(self) -> int:
         """How many functions have been compiled so far."""
         return len(self._functions)
+
+    def _run(self, arguments: tuple[Any, ...], known: bool) -> tuple[Any, ...]:
+        """The results of the compiled function."""
+        compiled = self._compiled(*arguments, known)
+        # That the types fit is known: to have TensorFlow match them takes longer than many steps.
+        tensors = keras.tree.flatten(arguments)
+        return compiled.inference_fn.call_preflattened([*tensors, *compiled.captured_inputs])
 
     def _compiled(
         self, first: Any, rows: Any, count: Any, parts: Any, settings: Any, known: bool
@@ -95,10 +103,9 @@ class Program:
         # A batch size that is known when a step is traced spares the plain graph a third of it.
         sizes = [part[0].shape[1] if known or k else None for k, part in enumerate(parts)]
         free = 2 if self.streamed else 1
-        leaves = keras.tree.flatten(parts[0][2])
-        tree = [(level.dtype, *level.shape) for level in keras.tree.flatten(settings[2])]
-        key = (*sizes, len(parts[0][1]), *((leaf.dtype, *leaf.shape[free:]) for leaf in leaves))
-        key = (*tree, *key)
+        leaves = [*keras.tree.flatten(parts[0][2]), *settings[2]]
+        kinds = ((leaf.dtype, *leaf.shape.as_list()[free:]) for leaf in leaves)
+        key = (parts[0][0].dtype, *sizes, len(parts[0][1]), *kinds)
         if self.selection is not None:
             key = (*self.selection.traced, *key)
         if key not in self._functions:
@@ -107,12 +114,16 @@ class Program:
                 tf.TensorSpec((), tf.int32),
                 tf.TensorSpec((), tf.int32),
                 tuple(self._specs(size, *part) for size, part in zip(sizes, parts)),
-                keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings[:2])
-                + keras.tree.map_structure(tf.TensorSpec.from_tensor, settings[2:]),
+                (
+                    *keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings[:2]),
+                    tuple(tf.TensorSpec((None, *it.shape[1:]), it.dtype) for it in settings[2]),
+                ),
             )
-            # The concrete function: to call it takes a third of the time that tf.function takes.
             self._functions[key] = tf.function(
-                self._epochs, input_signature=specs, jit_compile=self.xla, autograph=False
+                lambda tensors: self._epochs(*keras.tree.pack_sequence_as(specs, tensors)),
+                input_signature=[keras.tree.flatten(specs)],
+                jit_compile=self.xla,
+                autograph=False,
             ).get_concrete_function()
         return self._functions[key]
 
@@ -285,7 +296,7 @@ class Program:
 
     def logs(self) -> dict[str, Any]:
         """The same, as numbers, or arrays of them."""
-        return plain(self._results())
+        return plain(self.latest or self._results())
 
     def agree(self, flag: bool) -> bool:
         """Whether `flag` is set here, or in any process that trains the model together with this."""
@@ -293,6 +304,7 @@ class Program:
 
     def reset_metrics(self) -> None:
         """Begin an epoch."""
+        self.latest = {}
         self.model.reset_metrics()
         if not self._keras_keeps_loss:
             self._mean_loss.reset_state()

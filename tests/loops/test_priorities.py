@@ -148,8 +148,8 @@ def test_a_loss_that_is_not_finite_ends_it_and_the_losses_before_it_were_heard()
 def test_numbers_find_the_samples_of_their_share(n):
     rng = np.random.default_rng(n)
     losses, numbers = rng.exponential(size=n).astype(np.float32), rng.random(200)
-    one, none = (priorities.tf.constant(it, "float64") for it in (1.0, 1e-12))
-    levels = priorities._grown(priorities.tf.constant(losses), one, none)
+    constants = priorities.tf.constant([1.0, 1e-12], "float64")
+    levels = priorities._grown(priorities.tf.constant(losses), constants)
     ends = np.cumsum(losses.astype(float) + 1e-12)
     expected = np.searchsorted(ends, numbers * ends[-1], side="right")
     np.testing.assert_array_equal(priorities._find(levels, numbers), expected)
@@ -158,7 +158,7 @@ def test_numbers_find_the_samples_of_their_share(n):
     values = rng.exponential(size=30).astype(np.float32)
     losses[changed] = values
     where = [np.flatnonzero(changed == sample)[-1] for sample in changed]
-    weights = priorities._powers(priorities.tf.constant(values[where]), one, none)
+    weights = priorities._powers(priorities.tf.constant(values[where]), constants)
     put = priorities._put(levels, priorities.tf.constant(changed, "int32"), weights)
-    for level, grown in zip(put, priorities._grown(priorities.tf.constant(losses), one, none)):
+    for level, grown in zip(put, priorities._grown(priorities.tf.constant(losses), constants)):
         np.testing.assert_array_equal(level, grown)
