@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import SHAPES, Parameter
 from batchlab.samplers.base import Sampler, overridden
-from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.permutation import shuffled, swap_in_turn
 from batchlab.samplers.draws.state import decode_array, encode_array
 from batchlab.samplers.draws.stream import generator_of
 from batchlab.validation import check_finite, check_losses
@@ -176,43 +175,41 @@ class CurriculumSampler(Sampler):
             self._cards = None
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        cards, dealt, self._open = self._opened(self.open_share)
-        self._cards, self._dealt = cards, dealt
-        return self._deal(self.uniforms(size))
+        return self.draw_batches(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
-        # As many as come before more is opened.
-        places = self.position + size * np.arange(count)
-        shares = (self._share_at(self.epoch + place / self.n) for place in places.tolist())
-        open_ = (max(1, round(share * self.n)) for share in shares)
-        present = next(open_)
-        count = 1 + sum(1 for _ in itertools.takewhile(present.__eq__, open_))
-        return self.draw(count * size).reshape(count, size)
+        self._cards, dealt, _ = self._opened(self.open_share)
+        open_ = self._open_ahead(count, size)
+        # Which draw dealt, or would have dealt, card 0 of the round that each batch belongs to.
+        began = np.full(open_.size, -dealt)
+        more = np.flatnonzero(np.diff(open_)) + 1
+        began[more] = more * size
+        began = np.maximum.accumulate(began)
+        open_ = np.repeat(open_, size)
+        # A Fisher-Yates shuffle that stops after a batch and goes on in the next one.
+        places = (np.arange(open_.size) - np.repeat(began, size)) % open_
+        others = places + (self.uniforms(open_.size) * (open_ - places)).astype(np.int64)
+        self._dealt, self._open = int(places[-1]) + 1, int(open_[-1])
+        return swap_in_turn(self._cards, places, others).reshape(-1, size)
 
-    def _deal(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-        """A card of the open ones for each number, (size,), all shuffled anew where they run out."""
-        cards, hands = self._cards, []
-        while uniforms.size:
-            if self._dealt >= self._open:
-                self._dealt = 0
-            start, stop = self._dealt, min(self._dealt + uniforms.size, self._open)
-            # A Fisher-Yates shuffle that stops after some cards and goes on in the next batch.
-            places = np.arange(start, stop)
-            places += (uniforms[: stop - start] * (self._open - places)).astype(np.int64)
-            hand, others = cards[start:stop].tolist(), cards[places].tolist()
-            moved: dict[int, int] = {}  # what lies now where it was swapped to
-            for turn, place in enumerate(places.tolist()):
-                own = moved.pop(start + turn, hand[turn])
-                if place > start + turn:
-                    hand[turn] = moved.get(place, others[turn])
-                    moved[place] = own
-                else:
-                    hand[turn] = own
-            cards[list(moved)] = list(moved.values())
-            cards[start:stop] = hand
-            hands.append(cards[start:stop].copy())
-            self._dealt, uniforms = stop, uniforms[stop - start :]
-        return np.concatenate(hands)
+    def _open_ahead(self, count: int, size: int) -> NDArray[np.int64]:
+        """How many samples are open for each of the next batches, int64 (at most `count`,).
+
+        Up to where fewer are open than before, and the cards are sorted anew, or `pacing` fails.
+        """
+        open_: list[int] = []
+        for place in range(self.position, self.position + count * size, size):
+            try:
+                share = self._share_at(self.epoch + place / self.n)
+            except Exception:
+                if not open_:
+                    raise
+                break
+            open_.append(max(1, round(share * self.n)))
+            if len(open_) > 1 and open_[-1] < open_[-2]:
+                open_.pop()
+                break
+        return np.array(open_)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
