@@ -16,8 +16,13 @@ def shuffled(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
     made of raw words, which NumPy promises never to change. Words that are equal in their upper
     bits keep the order of the numbers: of 2**25 samples that is one pair in 30 000.
     """
+    return order_of(generator.bit_generator.random_raw(n))
+
+
+def order_of(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The order that :func:`shuffled` makes of random words, which are written over; (..., n)."""
+    n = words.shape[-1]
     bits = np.uint64((n - 1).bit_length())
-    words = generator.bit_generator.random_raw(n)
     words >>= bits
     words <<= bits
     words |= np.arange(n, dtype=np.uint64)
