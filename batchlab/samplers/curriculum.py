@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -160,9 +160,12 @@ class CurriculumSampler(Sampler):
         sign = -1 if self.order == "hard-first" else 1
         return ties[np.argsort(sign * self._difficulty[ties], kind="stable")]
 
-    def _opened(self, share: float) -> tuple[NDArray[np.int64], int, int]:
-        """The cards, how many of them are dealt, and how many open where `share` of all are."""
-        wanted = max(1, round(share * self.n))
+    def _number_open(self, progress: float) -> int:
+        return max(1, round(self._share_at(progress) * self.n))
+
+    def _opened(self) -> tuple[NDArray[np.int64], int, int]:
+        """The cards, how many of them are dealt, and how many open for the next batch."""
+        wanted = self._number_open(self.progress)
         if self._cards is None or wanted < self._open:
             return self._sorted(), 0, wanted
         # Dealing on where more is open would give the newest alone, as the older ones are used up.
@@ -178,42 +181,36 @@ class CurriculumSampler(Sampler):
         return self.draw_batches(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
-        self._cards, dealt, _ = self._opened(self.open_share)
-        open_ = self._open_ahead(count, size)
-        # Which draw dealt, or would have dealt, card 0 of the round that each batch belongs to.
-        began = np.full(open_.size, -dealt)
-        more = np.flatnonzero(np.diff(open_)) + 1
-        began[more] = more * size
-        began = np.maximum.accumulate(began)
-        open_ = np.repeat(open_, size)
+        self._cards, dealt, self._open = self._opened()
+        rounds = [(dealt, self._open), *self._rounds_ahead(count - 1, size, dealt)]
+        dealt_before, open_ = np.array(rounds).T[:, :, np.newaxis]
         # A Fisher-Yates shuffle that stops after a batch and goes on in the next one.
-        places = (np.arange(open_.size) - np.repeat(began, size)) % open_
-        others = places + (self.uniforms(open_.size) * (open_ - places)).astype(np.int64)
-        self._dealt, self._open = int(places[-1]) + 1, int(open_[-1])
-        return swap_in_turn(self._cards, places, others).reshape(-1, size)
+        places = (dealt_before + np.arange(size)) % open_
+        uniforms = self.uniforms(places.size).reshape(places.shape)
+        others = places + (uniforms * (open_ - places)).astype(np.int64)
+        self._dealt, self._open = int(places[-1, -1]) + 1, rounds[-1][1]
+        return swap_in_turn(self._cards, places, others)
 
-    def _open_ahead(self, count: int, size: int) -> NDArray[np.int64]:
-        """How many samples are open for each of the next batches, int64 (at most `count`,).
+    def _rounds_ahead(self, count: int, size: int, dealt: int) -> Iterator[tuple[int, int]]:
+        """How many are dealt and how many open for each batch, at most `count`, after the next one.
 
-        Up to where fewer are open than before, and the cards are sorted anew, or `pacing` fails.
+        Up to where fewer are open than before, so that the cards are sorted anew, or pacing fails.
         """
-        open_: list[int] = []
-        for place in range(self.position, self.position + count * size, size):
+        open_ = self._open
+        for place in range(self.position + size, self.position + (count + 1) * size, size):
             try:
-                share = self._share_at(self.epoch + place / self.n)
-            except Exception:
-                if not open_:
-                    raise
-                break
-            open_.append(max(1, round(share * self.n)))
-            if len(open_) > 1 and open_[-1] < open_[-2]:
-                open_.pop()
-                break
-        return np.array(open_)
+                wanted = self._number_open(self.epoch + place / self.n)
+            except Exception:  # to be raised when its batch is due
+                return
+            if wanted < open_:
+                return
+            dealt = 0 if wanted > open_ else dealt + size
+            open_ = wanted
+            yield dealt, open_
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        cards, dealt, wanted = self._opened(self.open_share)
+        cards, dealt, wanted = self._opened()
         chances = np.zeros(self.n)
         chances[cards[dealt:wanted]] = 1 / (wanted - dealt)
         return chances

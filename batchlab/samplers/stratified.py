@@ -209,11 +209,11 @@ class MPerClassSampler(_DeckState, Sampler):
         """The classes of each of the next batches, int64 (count, wanted), all different in a row."""
         wanted, classes = -(-size // self.m), self.classes.size
         starts = self.position + size * np.arange(count)
-        keys = np.column_stack((np.full(count, self._epoch), starts))
-        if classes > _SHUFFLED_UP_TO:
-            rounds = first_words(self._entropy, keys, 8)
-            return np.stack([KeyedPermutation(classes, row)(np.arange(wanted)) for row in rounds])
-        return order_of(first_words(self._entropy, keys, classes))[:, :wanted]
+        shuffles = classes <= _SHUFFLED_UP_TO
+        words = first_words(self._entropy, (self._epoch,), starts, classes if shuffles else 8)
+        if shuffles:
+            return order_of(words)[:, :wanted]
+        return np.stack([KeyedPermutation(classes, keys)(np.arange(wanted)) for keys in words])
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

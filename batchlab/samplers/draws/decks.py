@@ -115,10 +115,9 @@ class Decks:
 def _earlier(groups: Indices) -> Indices:
     """How often each entry stands before it in `groups`, of the same shape (k,)."""
     order = np.argsort(groups, kind="stable")
+    places, starts = np.arange(order.size), np.arange(order.size)
     ordered = groups[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    starts[1:][ordered[1:] == ordered[:-1]] = 0
     earlier = np.empty_like(order)
-    earlier[order] = np.arange(order.size) - np.repeat(
-        starts, np.diff(np.append(starts, order.size))
-    )
+    earlier[order] = places - np.maximum.accumulate(starts)
     return earlier

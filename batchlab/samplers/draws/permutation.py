@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _HALF = np.uint64(32)
+_FEW = 64  # swaps
 
 
 def shuffled(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -40,13 +41,13 @@ def swap_in_turn(
     ----------
     cards : ndarray of int64, shape (n,)
         Written into.
-    places, others : ndarray of int64, shape (k,)
+    places, others : ndarray of int64, of one shape
 
     Returns
     -------
-    ndarray of int64, shape (k,)
-        What then lay at ``places[k]``: with ``others[k]`` from ``places[k]`` on, the cards that a
-        Fisher-Yates shuffle deals.
+    ndarray of int64, of that shape
+        What lay at ``places[k]`` then: a Fisher-Yates shuffle deals it, if ``others[k]`` is any
+        place from ``places[k]`` on.
 
     Examples
     --------
@@ -54,19 +55,28 @@ def swap_in_turn(
     >>> swap_in_turn(cards, np.array([0, 1]), np.array([2, 2])), cards
     (array([12, 10]), array([12, 10, 11]))
     """
-    touched = np.column_stack((places, others)).reshape(-1)
+    if places.size <= _FEW:  # a loop is faster
+        lying, dealt = memoryview(cards), []  # whose single entries cost less than the array's
+        for place, other in zip(places.reshape(-1).tolist(), others.reshape(-1).tolist()):
+            card = lying[other]
+            lying[other], lying[place] = lying[place], card
+            dealt.append(card)
+        return np.array(dealt, np.int64).reshape(places.shape)
+    touched = np.column_stack((places.reshape(-1), others.reshape(-1))).reshape(-1)
     # By place, then by turn: a stable sort of 16 bits at a time, which NumPy does in linear time.
     order = np.lexsort(touched.astype("<i8").view("<u2").reshape(-1, 4).T)
-    again = np.flatnonzero(touched[order[1:]] == touched[order[:-1]])
+    ordered = touched[order]
+    again = np.flatnonzero(ordered[1:] == ordered[:-1])
     # What lies there came with the swap before, from its other place; and so on, to the first.
     source = np.arange(touched.size)
     source[order[again + 1]] = order[again] ^ 1
-    source[1::2] = np.where(places == others, source[::2], source[1::2])
-    while not np.array_equal(source, further := source[source]):
+    alone = np.flatnonzero(touched[::2] == touched[1::2]) * 2  # swapped with itself
+    source[alone + 1] = source[alone]
+    while ((further := source[source]) != source).any():
         source = further
     found = cards[touched[source]].reshape(-1, 2)
     cards[touched] = found[:, ::-1].reshape(-1)  # of several, the last stays
-    return found[:, 1].copy()
+    return found[:, 1].reshape(places.shape)
 
 
 class KeyedPermutation:

@@ -23,24 +23,28 @@ _MIX, _HALF = (np.uint32(0xCA01F9DD), np.uint32(0x4973F715)), np.uint32(16)
 _FACTOR = (0x2360ED051FC65DA4, 0x4385DF649FCCF645)  # of PCG64
 
 
-def first_words(seed: tuple[int, ...], keys: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
-    """What ``generator_of(seed, *key).bit_generator.random_raw(count)`` gives for each of the keys.
+def first_words(
+    seed: tuple[int, ...], key: tuple[int, ...], places: NDArray[np.int64], count: int
+) -> NDArray[np.uint64]:
+    """What ``generator_of(seed, *key, place).bit_generator.random_raw(count)`` gives, for many places.
 
     Parameters
     ----------
-    seed : tuple of int
-    keys : ndarray of int64, shape (k, parts)
+    seed, key : tuple of int
+    places : ndarray of int64, shape (k,)
     count : int
 
     Returns
     -------
     ndarray of uint64, shape (k, count)
     """
-    if len(keys) < 2 * count + 16 or keys.max() >> 32:  # then one by one is faster, or the only way
-        generators = (generator_of(seed, *key) for key in keys.tolist())
-        return np.stack([each.bit_generator.random_raw(count) for each in generators])
-    state, step = _seeded(_pool(seed, keys))
-    words = np.empty((count, len(keys)), np.uint64)
+    if places.size < 2 * count + 16 or places.max() >> 32:  # one by one is faster, or the only way
+        words = np.empty((places.size, count), np.uint64)
+        for row, place in zip(words, places.tolist()):
+            row[:] = generator_of(seed, *key, place).bit_generator.random_raw(count)
+        return words
+    state, step = _seeded(_pools(seed, key, places.astype(np.uint32)))
+    words = np.empty((count, places.size), np.uint64)
     for row in words:
         high, low = state = _plus(_times_factor(state), step)
         mixed, turn = high ^ low, high >> np.uint64(58)
@@ -48,16 +52,17 @@ def first_words(seed: tuple[int, ...], keys: NDArray[np.int64], count: int) -> N
     return words.T
 
 
-def _pool(seed: tuple[int, ...], keys: NDArray[np.int64]) -> list[Words]:
-    """What ``SeedSequence(seed, spawn_key=key).pool`` is for each of the keys, each (k,)."""
-    pool = [np.full(len(keys), word) for word in np.random.SeedSequence(seed).pool]
-    hashed = _POOL * max(_POOL, sum(max(1, -(-part.bit_length() // 32)) for part in seed))
-    for part in keys.astype(np.uint32).T:
-        for place, word in enumerate(pool):
-            mixed = _MIX[0] * word - _MIX[1] * _hash(part, _ABSORB, hashed)
-            pool[place] = mixed ^ mixed >> _HALF
-            hashed += 1
-    return pool
+def _pools(seed: tuple[int, ...], key: tuple[int, ...], places: Words) -> list[Words]:
+    """The words of ``SeedSequence(seed, spawn_key=(*key, place)).pool`` for the places; 4 of (k,)."""
+    seed_words, key_words = (
+        sum(max(1, -(-part.bit_length() // 32)) for part in parts) for parts in (seed, key)
+    )
+    hashed = _POOL * (max(_POOL, seed_words) + key_words)
+    pools = []
+    for number, word in enumerate(np.random.SeedSequence(seed, spawn_key=key).pool, start=hashed):
+        mixed = _MIX[0] * np.full_like(places, word) - _MIX[1] * _hash(places, _ABSORB, number)
+        pools.append(mixed ^ mixed >> _HALF)
+    return pools
 
 
 def _hash(words: Words, key: tuple[int, int], number: int) -> Words:
@@ -67,9 +72,9 @@ def _hash(words: Words, key: tuple[int, int], number: int) -> Words:
     return words ^ words >> _HALF
 
 
-def _seeded(pool: list[Words]) -> tuple[Wide, Wide]:
-    """The state of a PCG64 that is seeded with the pool, and what it adds at every step."""
-    halves = [_hash(pool[k % _POOL], _EMIT, k).astype(np.uint64) for k in range(2 * _POOL)]
+def _seeded(pools: list[Words]) -> tuple[Wide, Wide]:
+    """The state of a PCG64 seeded with each of the pools, and what it adds at every step."""
+    halves = [_hash(pools[k % _POOL], _EMIT, k).astype(np.uint64) for k in range(2 * _POOL)]
     start, more, high, low = (a | b << np.uint64(32) for a, b in zip(halves[::2], halves[1::2]))
     one = np.uint64(1)
     step = high << one | low >> np.uint64(63), low << one | one
