@@ -144,6 +144,9 @@ def apportion_all(
     whole_part = np.floor(quota + rounding).astype(np.int64)
     counts = np.tile(whole_part, (batches, 1))
     places = size - int(whole_part.sum())
+    if places == 0:  # what is owed changes by rounding alone
+        changes = np.tile((quota, -whole_part), (batches, 1))
+        return counts, np.add.accumulate(np.vstack((credit, changes)))[-1]
     # Never two of the places to one group, and none where the quota is whole.
     open_ = np.flatnonzero(whole_part + rounding < quota - rounding)
     if open_.size < places:  # by rounding
@@ -169,13 +172,12 @@ def _give(
     chosen = np.empty((batches, places), np.int64)
     for row in chosen:
         credit = credit + quota - whole_part
-        if places > 0:
-            owed = credit[open_]
-            gets = owed >= np.partition(owed, -places)[-places]
-            if np.count_nonzero(gets) > places:
-                gets = np.argsort(-owed, kind="stable")[:places]
-            row[:] = open_[gets]
-            credit[row] -= 1
+        owed = credit[open_]
+        gets = owed >= np.partition(owed, -places)[-places]
+        if np.count_nonzero(gets) > places:
+            gets = np.argsort(-owed, kind="stable")[:places]
+        row[:] = open_[gets]
+        credit[row] -= 1
     return chosen.reshape(-1), credit
 
 
