@@ -178,9 +178,12 @@ class CurriculumSampler(Sampler):
             self._cards = None
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        return self.draw_batches(1, size)[0]
+        return self._deal(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
+        return self._deal(count, size)
+
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
         self._cards, dealt, self._open = self._opened()
         rounds = [(dealt, self._open), *self._rounds_ahead(count - 1, size, dealt)]
         dealt_before, open_ = np.array(rounds).T[:, :, np.newaxis]
