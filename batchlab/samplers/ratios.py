@@ -157,8 +157,8 @@ def apportion_all(
     return counts, credit
 
 
-# Both ways give each batch's `places` to those of `open_` that are owed most, of equals the first:
-# the groups, int64 (batches * places,), and what is owed in the end. They round alike.
+# Both give the `places` of each batch to those of `open_` that are owed most, of equals the first, and
+# return these groups, int64 (batches * places,), and what is owed in the end. They round alike.
 
 
 def _give(

@@ -15,9 +15,7 @@ from batchlab.samplers.draws.permutation import scale
 from batchlab.samplers.draws.stream import generator_of
 
 Words = NDArray[np.uint32]
-Wide = tuple[
-    NDArray[np.uint64], NDArray[np.uint64]
-]  # numbers of 128 bits: the high and the low half
+Wide = tuple[NDArray[np.uint64], NDArray[np.uint64]]  # of 128 bits: the high and the low half
 
 _POOL = 4  # words that a SeedSequence keeps
 _ABSORB, _EMIT = (0x43B0D7E5, 0x931E8875), (0x8B51F9DD, 0x58F38DED)  # keys of its two hashes
