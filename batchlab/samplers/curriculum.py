@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from batchlab.parameters import SHAPES, Parameter
 from batchlab.samplers.base import Sampler, overridden
-from batchlab.samplers.draws.permutation import shuffled
+from batchlab.samplers.draws.permutation import shuffled, swap_in_turn
 from batchlab.samplers.draws.state import decode_array, encode_array
 from batchlab.samplers.draws.stream import generator_of
 from batchlab.validation import check_finite, check_losses
@@ -161,9 +160,12 @@ class CurriculumSampler(Sampler):
         sign = -1 if self.order == "hard-first" else 1
         return ties[np.argsort(sign * self._difficulty[ties], kind="stable")]
 
-    def _opened(self, share: float) -> tuple[NDArray[np.int64], int, int]:
-        """The cards, how many of them are dealt, and how many open where `share` of all are."""
-        wanted = max(1, round(share * self.n))
+    def _number_open(self, progress: float) -> int:
+        return max(1, round(self._share_at(progress) * self.n))
+
+    def _opened(self) -> tuple[NDArray[np.int64], int, int]:
+        """The cards, how many of them are dealt, and how many open for the next batch."""
+        wanted = self._number_open(self.progress)
         if self._cards is None or wanted < self._open:
             return self._sorted(), 0, wanted
         # Dealing on where more is open would give the newest alone, as the older ones are used up.
@@ -176,47 +178,42 @@ class CurriculumSampler(Sampler):
             self._cards = None
 
     def draw(self, size: int) -> NDArray[np.int64]:
-        cards, dealt, self._open = self._opened(self.open_share)
-        self._cards, self._dealt = cards, dealt
-        return self._deal(self.uniforms(size))
+        return self._deal(1, size)[0]
 
     def draw_batches(self, count: int, size: int) -> NDArray[np.int64]:
-        # As many as come before more is opened.
-        places = self.position + size * np.arange(count)
-        shares = (self._share_at(self.epoch + place / self.n) for place in places.tolist())
-        open_ = (max(1, round(share * self.n)) for share in shares)
-        present = next(open_)
-        count = 1 + sum(1 for _ in itertools.takewhile(present.__eq__, open_))
-        return self.draw(count * size).reshape(count, size)
+        return self._deal(count, size)
 
-    def _deal(self, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-        """A card of the open ones for each number, (size,), all shuffled anew where they run out."""
-        cards, hands = self._cards, []
-        while uniforms.size:
-            if self._dealt >= self._open:
-                self._dealt = 0
-            start, stop = self._dealt, min(self._dealt + uniforms.size, self._open)
-            # A Fisher-Yates shuffle that stops after some cards and goes on in the next batch.
-            places = np.arange(start, stop)
-            places += (uniforms[: stop - start] * (self._open - places)).astype(np.int64)
-            hand, others = cards[start:stop].tolist(), cards[places].tolist()
-            moved: dict[int, int] = {}  # what lies now where it was swapped to
-            for turn, place in enumerate(places.tolist()):
-                own = moved.pop(start + turn, hand[turn])
-                if place > start + turn:
-                    hand[turn] = moved.get(place, others[turn])
-                    moved[place] = own
-                else:
-                    hand[turn] = own
-            cards[list(moved)] = list(moved.values())
-            cards[start:stop] = hand
-            hands.append(cards[start:stop].copy())
-            self._dealt, uniforms = stop, uniforms[stop - start :]
-        return np.concatenate(hands)
+    def _deal(self, count: int, size: int) -> NDArray[np.int64]:
+        self._cards, dealt, self._open = self._opened()
+        rounds = [(dealt, self._open), *self._rounds_ahead(count - 1, size, dealt)]
+        dealt_before, open_ = np.array(rounds).T[:, :, np.newaxis]
+        # A Fisher-Yates shuffle that stops after a batch and goes on in the next one.
+        places = (dealt_before + np.arange(size)) % open_
+        uniforms = self.uniforms(places.size).reshape(places.shape)
+        others = places + (uniforms * (open_ - places)).astype(np.int64)
+        self._dealt, self._open = int(places[-1, -1]) + 1, rounds[-1][1]
+        return swap_in_turn(self._cards, places, others)
+
+    def _rounds_ahead(self, count: int, size: int, dealt: int) -> Iterator[tuple[int, int]]:
+        """How many are dealt and how many open for each batch, at most `count`, after the next one.
+
+        Up to where fewer are open than before, so that the cards are sorted anew, or pacing fails.
+        """
+        open_ = self._open
+        for place in range(self.position + size, self.position + (count + 1) * size, size):
+            try:
+                wanted = self._number_open(self.epoch + place / self.n)
+            except Exception:  # to be raised when its batch is due
+                return
+            if wanted < open_:
+                return
+            dealt = 0 if wanted > open_ else dealt + size
+            open_ = wanted
+            yield dealt, open_
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        cards, dealt, wanted = self._opened(self.open_share)
+        cards, dealt, wanted = self._opened()
         chances = np.zeros(self.n)
         chances[cards[dealt:wanted]] = 1 / (wanted - dealt)
         return chances

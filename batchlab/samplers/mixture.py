@@ -105,15 +105,17 @@ class MixtureSampler(RatioSampler):
 
     def _draw(self, count: int, size: int) -> NDArray[np.int64]:
         shares, uniforms = self._shares(), self.uniforms(count * size)
+        # Of up to 16 bits, NumPy sorts them in linear time.
+        numbers = np.arange(shares.size, dtype=np.min_scalar_type(shares.size))
         if self.exact:
             counts, credit = apportion_all(count, size, shares, self._credit)
-            in_order = np.repeat(np.tile(np.arange(shares.size), count), counts.reshape(-1))
+            in_order = np.repeat(np.tile(numbers, count), counts.reshape(-1))
             order = np.argsort(uniforms.reshape(count, size), axis=1)
             sources = np.take_along_axis(in_order.reshape(count, size), order, axis=1).reshape(-1)
             wanted = counts.sum(axis=0)
         else:
             ends = np.cumsum(shares)
-            sources = np.searchsorted(ends / ends[-1], uniforms, side="right")
+            sources = numbers[np.searchsorted(ends / ends[-1], uniforms, side="right")]
             wanted, credit = np.bincount(sources, minlength=shares.size), self._credit
         with unchanged_on_error(self):
             parts = [

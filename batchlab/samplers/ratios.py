@@ -13,6 +13,8 @@ from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
 from batchlab.validation import check_finite, check_ratios
 
+_FEW = 32  # groups: up to here lists are faster than arrays
+
 
 class RatioParameter(Parameter):
     """One share of several: when it is set, the others make room in proportion."""
@@ -142,21 +144,56 @@ def apportion_all(
     whole_part = np.floor(quota + rounding).astype(np.int64)
     counts = np.tile(whole_part, (batches, 1))
     places = size - int(whole_part.sum())
+    if places == 0:  # what is owed changes by rounding alone
+        changes = np.tile((quota, -whole_part), (batches, 1))
+        return counts, np.add.accumulate(np.vstack((credit, changes)))[-1]
     # Never two of the places to one group, and none where the quota is whole.
     open_ = np.flatnonzero(whole_part + rounding < quota - rounding)
     if open_.size < places:  # by rounding
         open_ = np.arange(shares.size)
-    chosen = []
-    for row in range(batches):
-        credit = credit + quota - whole_part
-        if places > 0:
-            owed = credit[open_]
-            gets = owed >= np.partition(owed, -places)[-places]
-            if np.count_nonzero(gets) > places:  # of equals, the first
-                gets = np.argsort(-owed, kind="stable")[:places]
-            groups = open_[gets]
-            credit[groups] -= 1
-            chosen.append(groups + row * shares.size)
-    if chosen:
-        counts.reshape(-1)[np.concatenate(chosen)] += 1
+    give = _give_among_few if shares.size <= _FEW else _give
+    groups, credit = give(batches, places, open_, credit, quota, whole_part)
+    counts[np.repeat(np.arange(batches), places), groups] += 1
     return counts, credit
+
+
+# Both give the `places` of each batch to those of `open_` that are owed most, of equals the first, and
+# return these groups, int64 (batches * places,), and what is owed in the end. They round alike.
+
+
+def _give(
+    batches: int,
+    places: int,
+    open_: NDArray[np.int64],
+    credit: NDArray[np.float64],
+    quota: NDArray[np.float64],
+    whole_part: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    chosen = np.empty((batches, places), np.int64)
+    for row in chosen:
+        credit = credit + quota - whole_part
+        owed = credit[open_]
+        gets = owed >= np.partition(owed, -places)[-places]
+        if np.count_nonzero(gets) > places:
+            gets = np.argsort(-owed, kind="stable")[:places]
+        row[:] = open_[gets]
+        credit[row] -= 1
+    return chosen.reshape(-1), credit
+
+
+def _give_among_few(
+    batches: int,
+    places: int,
+    open_: NDArray[np.int64],
+    credit: NDArray[np.float64],
+    quota: NDArray[np.float64],
+    whole_part: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    owed, quotas, parts = credit.tolist(), quota.tolist(), whole_part.tolist()
+    groups, chosen = open_.tolist(), []
+    for _ in range(batches):
+        owed = [before + more - part for before, more, part in zip(owed, quotas, parts)]
+        for group in sorted(groups, key=owed.__getitem__, reverse=True)[:places]:
+            owed[group] -= 1
+            chosen.append(group)
+    return np.array(chosen, np.int64), np.array(owed)

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from batchlab.parameters import Parameter
 from batchlab.samplers.base import Sampler
 from batchlab.samplers.draws.decks import Decks
-from batchlab.samplers.draws.permutation import KeyedPermutation, shuffled
+from batchlab.samplers.draws.permutation import KeyedPermutation, order_of
 from batchlab.samplers.draws.state import check_fingerprint, fingerprint
+from batchlab.samplers.draws.words import first_words
 from batchlab.samplers.ratios import RatioSampler, apportion, apportion_all
 from batchlab.validation import check_labels, check_whole
 
@@ -199,19 +200,20 @@ class MPerClassSampler(_DeckState, Sampler):
         return self._deal(count, size)
 
     def _deal(self, count: int, size: int) -> NDArray[np.int64]:
-        wanted = -(-size // self.m)
-        starts = range(self.position, self.position + count * size, size)
-        groups = np.concatenate([self._some_classes(wanted, start) for start in starts])
+        count = min(count, _AT_ONCE // min(self.classes.size, _SHUFFLED_UP_TO))
+        groups = self._some_classes(count, size).reshape(-1)
         hands = self._decks.deal_hands(groups, self.m, self._entropy)
         return hands.reshape(count, -1)[:, :size]
 
-    def _some_classes(self, wanted: int, start: int) -> NDArray[np.int64]:
-        """The classes of the batch that begins at `start`, int64 (wanted,), all different."""
-        generator, classes = self.generator(start), self.classes.size
-        if classes > _SHUFFLED_UP_TO:
-            keys = generator.bit_generator.random_raw(8)
-            return KeyedPermutation(classes, keys)(np.arange(wanted))
-        return shuffled(classes, generator)[:wanted]
+    def _some_classes(self, count: int, size: int) -> NDArray[np.int64]:
+        """The classes of each of the next batches, int64 (count, wanted), all different in a row."""
+        wanted, classes = -(-size // self.m), self.classes.size
+        starts = self.position + size * np.arange(count)
+        shuffles = classes <= _SHUFFLED_UP_TO
+        words = first_words(self._entropy, (self._epoch,), starts, classes if shuffles else 8)
+        if shuffles:
+            return order_of(words)[:, :wanted]
+        return np.stack([KeyedPermutation(classes, keys)(np.arange(wanted)) for keys in words])
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

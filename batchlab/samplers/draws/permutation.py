@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _HALF = np.uint64(32)
+_FEW = 64  # swaps
 
 
 def shuffled(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -16,14 +17,66 @@ def shuffled(n: int, generator: np.random.Generator) -> NDArray[np.int64]:
     made of raw words, which NumPy promises never to change. Words that are equal in their upper
     bits keep the order of the numbers: of 2**25 samples that is one pair in 30 000.
     """
+    return order_of(generator.bit_generator.random_raw(n))
+
+
+def order_of(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The order that :func:`shuffled` makes of random words, which are written over; (..., n)."""
+    n = words.shape[-1]
     bits = np.uint64((n - 1).bit_length())
-    words = generator.bit_generator.random_raw(n)
     words >>= bits
     words <<= bits
     words |= np.arange(n, dtype=np.uint64)
     words.sort()
     words &= (np.uint64(1) << bits) - np.uint64(1)
     return words.view(np.int64)
+
+
+def swap_in_turn(
+    cards: NDArray[np.int64], places: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Swap what lies at ``places[k]`` and at ``others[k]``, for each k in turn, all at once.
+
+    Parameters
+    ----------
+    cards : ndarray of int64, shape (n,)
+        Written into.
+    places, others : ndarray of int64, of one shape
+
+    Returns
+    -------
+    ndarray of int64, of that shape
+        What lay at ``places[k]`` then: a Fisher-Yates shuffle deals it, if ``others[k]`` is any
+        place from ``places[k]`` on.
+
+    Examples
+    --------
+    >>> cards = np.array([10, 11, 12])
+    >>> swap_in_turn(cards, np.array([0, 1]), np.array([2, 2])), cards
+    (array([12, 10]), array([12, 10, 11]))
+    """
+    if places.size <= _FEW:  # a loop is faster
+        lying, dealt = memoryview(cards), []  # whose single entries cost less than the array's
+        for place, other in zip(places.reshape(-1).tolist(), others.reshape(-1).tolist()):
+            card = lying[other]
+            lying[other], lying[place] = lying[place], card
+            dealt.append(card)
+        return np.array(dealt, np.int64).reshape(places.shape)
+    touched = np.column_stack((places.reshape(-1), others.reshape(-1))).reshape(-1)
+    # By place, then by turn: a stable sort of 16 bits at a time, which NumPy does in linear time.
+    order = np.lexsort(touched.astype("<i8").view("<u2").reshape(-1, 4).T)
+    ordered = touched[order]
+    again = np.flatnonzero(ordered[1:] == ordered[:-1])
+    # What lies there came with the swap before, from its other place; and so on, to the first.
+    source = np.arange(touched.size)
+    source[order[again + 1]] = order[again] ^ 1
+    alone = np.flatnonzero(touched[::2] == touched[1::2]) * 2  # swapped with itself
+    source[alone + 1] = source[alone]
+    while ((further := source[source]) != source).any():
+        source = further
+    found = cards[touched[source]].reshape(-1, 2)
+    cards[touched] = found[:, ::-1].reshape(-1)  # of several, the last stays
+    return found[:, 1].reshape(places.shape)
 
 
 class KeyedPermutation:
