@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from batchlab.backend import keras, tf
 from batchlab.loaders import Loader
 from batchlab.loops.adversarial import Adversarial
+from batchlab.loops.calls import Columns, Group, Result, empty, filled
 from batchlab.loops.distributed import DistributedProgram, check_strategy, replicas
 from batchlab.loops.own_step import check_count
 from batchlab.loops.priorities import Priorities
@@ -38,45 +38,6 @@ RESIDENT_LIMIT = 2**31
 _SHAPES = 32  # of made batches: each is compiled anew, which takes as long as thousands of steps
 # Programs kept per model: as many strategies as one compares, with what each holds of its data.
 _PROGRAMS = 8
-
-
-Columns = list[NDArray[Any]]  # samples and, where there are some, weights: (steps, batch) each
-
-
-@dataclass
-class Group:
-    """Batches for one call: some of one size, and the smaller last ones of their epochs.
-
-    They are a part of an epoch, or several whole ones of equally many batches.
-    """
-
-    full: NDArray[np.int64]
-    last: NDArray[np.int64]
-    parts: tuple[Any, Any]  # both as the compiled function takes them
-    known: bool  # whether the compiled function knows these sizes
-    epochs: int = 1
-    begins: bool = False  # whether another epoch, drawn together with this one, ends before it
-
-    @property
-    def steps(self) -> int:
-        """How many batches these are."""
-        return len(self.full) + len(self.last)
-
-
-@dataclass
-class Result:
-    """What some steps of one size did: the samples trained on and their losses, (steps, kept)."""
-
-    indices: NDArray[np.int64]
-    losses: NDArray[np.float32]
-    totals: NDArray[np.float32]
-    scored_per_step: int
-    ended: dict[str, Any] | None = None  # the logs of the epoch that ended in the call before them
-
-    def first(self, count: int) -> Result:
-        """The first `count` steps of it."""
-        columns = (self.indices, self.losses, self.totals)
-        return Result(*(column[:count] for column in columns), self.scored_per_step)
 
 
 class CompiledSteps:
@@ -238,7 +199,7 @@ class CompiledSteps:
                 if [(len(it), *it[0].shape) for it in following] == [(len(part), 1, rest)]:
                     yield self._group(part, runs.pop(0))
                 elif (steps, size) == (1, rest):  # alone: not another function for it
-                    yield self._group([_none(column, batch) for column in part], part)
+                    yield self._group([empty(column, batch) for column in part], part)
                 else:
                     yield self._group(part)
 
@@ -249,7 +210,7 @@ class CompiledSteps:
         rows = self.capacity(size)
         most = max(rows // len(self.loader), 1) if size == batch else 1
         if last is None:
-            last = [_none(column, rest) for column in full]
+            last = [empty(column, rest) for column in full]
             kind = rest, most, epochs, len(full), full[0].dtype
             if kind not in self._empty:
                 self._empty[kind] = self._part(last, epochs, most)
@@ -265,7 +226,7 @@ class CompiledSteps:
         data = self._stream(columns[0], rows) if self._resident is None else self._resident
         if columns[0].dtype.kind == "f" and self.loader.sample_weight is not None:
             data = *data, self._sample_weight  # for samples that are not known yet
-        matrix, *weights = (tf.constant(_filled(column, rows)) for column in columns)
+        matrix, *weights = (tf.constant(filled(column, rows)) for column in columns)
         return (matrix, tuple(weights), data) if columns[0].shape[1] else (matrix, (), ())
 
     def whole_epochs(self, steps: int) -> int:
@@ -288,7 +249,7 @@ class CompiledSteps:
                 indices, data = zip(*made[start : start + capacity])
                 rows = capacity if self.program.xla else len(indices)
                 matrix, (x, y, *weights) = keras.tree.map_structure(
-                    lambda *leaves, rows=rows: tf.constant(_filled(np.stack(leaves), rows)),
+                    lambda *leaves, rows=rows: tf.constant(filled(np.stack(leaves), rows)),
                     *zip(indices, data),
                 )
                 full, none = np.stack(indices), np.empty((0, 0), np.int64)
@@ -355,7 +316,7 @@ class CompiledSteps:
                 self._specs,
             )
         return keras.tree.map_structure(
-            lambda leaf: tf.constant(_filled(leaf.reshape(*matrix.shape, *leaf.shape[1:]), rows)),
+            lambda leaf: tf.constant(filled(leaf.reshape(*matrix.shape, *leaf.shape[1:]), rows)),
             self.loader.rows(matrix.reshape(-1)),
         )
 
@@ -406,19 +367,6 @@ class CompiledSteps:
                     results.append(Result(chosen, losses, totals, scored, before and plain(before)))
                     before = None
         return results
-
-
-def _none(column: NDArray[Any], size: int) -> NDArray[Any]:
-    """No row of batches of `size`."""
-    return np.empty((0, size)[: column.ndim], column.dtype)
-
-
-def _filled(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """`rows`, with zeros below where there are fewer than `count`."""
-    missing = count - len(rows)
-    if missing <= 0:
-        return rows
-    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
 
 
 def _sizes(sampler: Any) -> tuple[int, int]:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from batchlab.backend import tf
 from batchlab.history import History
 from batchlab.loops.callbacks import Hooks
+from batchlab.loops.calls import Group, Result
 from batchlab.loops.checkpoint import Checkpoints
-from batchlab.loops.compiled import CompiledSteps, Group, Result
+from batchlab.loops.compiled import CompiledSteps
 from batchlab.loops.epoch import Draw, Epoch
 from batchlab.loops.interrupt import DeferredInterrupt
 from batchlab.loops.nan import nan_error
