@@ -219,7 +219,7 @@ class Program:
             return ()
         kinds = [(tf.float32, (size,)), (tf.float32, ())]
         if self.selection is not None or indices.dtype.is_floating:
-            size = size if self.selection is None else self.selection.kept(size)
+            size = size and self.selection.kept(size) if self.selection else size
             kinds = [(tf.float32, (size,)), (tf.float32, ()), (tf.int64, (size,))]
         rows = tf.shape(indices)[0]
         return tuple(tf.TensorArray(kind, rows, element_shape=shape) for kind, shape in kinds)
