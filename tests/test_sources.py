@@ -193,9 +193,10 @@ def hdf5(path):
 
 
 def zarr(path):
-    group = pytest.importorskip("zarr").open_group(path / "data.zarr", mode="w")
+    open_array = pytest.importorskip("zarr").open_array  # which 2 has as well as 3
     stored = [
-        group.create_array(name, shape=a.shape, dtype=a.dtype) for name, a in zip("xy", (X, Y))
+        open_array(str(path / f"{name}.zarr"), mode="w", shape=a.shape, dtype=a.dtype)
+        for name, a in zip("xy", (X, Y))
     ]
     for array, values in zip(stored, (X, Y)):
         array[:] = values

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchlab import Loader, RandomSampler, eager_loop, sample_losses, train
-from batchlab.backend import keras
+from batchlab.backend import keras, tf
 from tests.loops.models import N, assert_same_weights, data
 
 layers, ops = keras.layers, keras.ops
@@ -130,7 +130,15 @@ def made(kind: str) -> tuple[keras.Model, Loader]:
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_fit_eager_and_train_agree(kind):
     (fitted, source), (eager, of_eager), (trained, of_train) = (made(kind) for _ in range(3))
-    by_fit = fitted.fit(source, epochs=2, shuffle=False, verbose=0).history
+    try:
+        by_fit = fitted.fit(source, epochs=2, shuffle=False, verbose=0).history
+    except tf.errors.OperatorNotAllowedInGraphError as error:
+        # Keras 3.12, the last one for Python 3.10, cannot train a stateful LSTM: nor do we.
+        assert kind == "stateful"
+        for loop in (lambda: eager_loop(eager, of_eager, 2), lambda: train(trained, of_train, 2)):
+            with pytest.raises(type(error)):
+                loop()
+        return
     by_eager = eager_loop(eager, of_eager, 2).history
     by_train = train(trained, of_train, 2, verbose=0, jit_compile=False).history
     for net in (eager, trained):
