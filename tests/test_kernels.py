@@ -36,6 +36,12 @@ y = data.y_train
 lab = BatchLab(data.x_train, y, strategies={"balanced": ClassBalancedSampler(y, 32, balance=0.5)})
 lab
 """
+BUSY = """
+import threading, time
+
+threading.Timer(0.5, setattr, (lab.widget.layout, "width", "98.7%")).start()
+time.sleep(600)
+"""
 LEFT = "[each.name for each in __import__('threading').enumerate() if each.name == 'BatchLab']"
 
 
@@ -277,8 +283,9 @@ def test_interrupting_the_kernel_pauses_the_training(page: FrontEnd, busy: bool)
     page.press("Play")
     page.wait("lab.playing")
     if busy:
-        # A width that nothing else has says that the cell has begun.
-        cell = page.start("lab.widget.layout.width = '98.7%'; __import__('time').sleep(600)")
+        # A width that nothing else has says that the cell sleeps: sent by another thread, because
+        # an interrupt while a message is being sent is lost in what sends it.
+        cell = page.start(BUSY)
         page.listen(lambda: page.found(width="98.7%"))
     page.manager.interrupt_kernel()
     if busy:

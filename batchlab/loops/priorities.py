@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from batchlab.backend import keras, tf
 from batchlab.samplers import PrioritizedSampler
 
-Levels = tuple[tf.Tensor, ...]
+Levels = tuple[Any, ...]  # tensors, float64 (nodes, 16) each, the samples first
 
 WIDTH = 16  # 8 has more levels, each an operation; 32 reads twice as much on each
 
@@ -32,7 +33,7 @@ class Priorities:
         """What the compiled function needs of the sampler: (alpha, epsilon), and the tree."""
         constants = tf.constant([sampler.alpha, sampler.epsilon], tf.float64)
         if self._grown_for != (id(sampler), sampler.heard):
-            self._levels = _grown(tf.constant(sampler.losses), constants)
+            self._levels = _compiled_grown()(tf.constant(sampler.losses), constants)
         return constants, *self._levels
 
     def keep(self, priorities: Levels, sampler: PrioritizedSampler, samples: int) -> None:
@@ -80,7 +81,11 @@ def prioritized_steps(
     return (constants, *levels), tuple(arrays)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@functools.cache
+def _compiled_grown() -> Any:
+    return tf.function(_grown, jit_compile=True, autograph=False)
+
+
 def _grown(losses: tf.Tensor, constants: tf.Tensor) -> Levels:
     """The tree for the losses of all samples, (n,)."""
     weights, levels = _powers(losses, constants), []

@@ -42,6 +42,7 @@ def strategies(task: Task) -> list[tuple[str, Callable[[], Any], int]]:
     third = np.array_split(np.arange(n), 3)
     return [
         ("prioritized, lag 16", lambda: s.PrioritizedSampler(n, batch), 16),
+        ("prioritized, lag 1", lambda: s.PrioritizedSampler(n, batch), 1),
         ("prioritized, lag 64", lambda: s.PrioritizedSampler(n, batch), 64),
         ("rank, lag 16", lambda: s.RankSampler(n, batch), 16),
         ("self-paced, lag 16", lambda: s.CurriculumSampler(weights, batch, self_paced=True), 16),
