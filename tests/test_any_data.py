@@ -196,12 +196,10 @@ def test_hdf5(tmp_path):
 
 def test_zarr(tmp_path):
     zarr = pytest.importorskip("zarr")
-    group = zarr.open_group(tmp_path / "data.zarr", mode="w")
-    for name, values in (("x", pictures() / np.float32(255)), ("y", labels())):
-        stored = group.create_array(name, shape=values.shape, dtype=values.dtype)
-        stored[:] = values
+    path = str(tmp_path / "data.zarr")
+    zarr.save_group(path, x=pictures() / np.float32(255), y=labels())
     # -- 4 lines
-    group = zarr.open_group(tmp_path / "data.zarr", mode="r")
+    group = zarr.open_group(path, mode="r")
     y = group["y"][:]
     loader = Loader(group["x"], y, sampler=ClassBalancedSampler(y, batch_size=16))
     history = train(image_model(), loader, epochs=6, verbose=0)
