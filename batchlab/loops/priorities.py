@@ -20,7 +20,7 @@ class Priorities:
     A wide tree of sums as in :class:`SumTree`, float64 (nodes, 16) a level, the samples first. Every
     sum is of its 16 in one order, so that the tree is a function of the losses and the same
     batches come however training is cut into calls. The sampler adds in another order, and NumPy's
-    powers differ in the last bit: of 10**12 draws one or so is another than it would draw itself.
+    powers differ in the last bit, so that once in a very long while it would draw another sample.
 
     What stays between two calls only saves growing the tree anew.
     """
