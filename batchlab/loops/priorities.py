@@ -57,7 +57,8 @@ def prioritized_steps(
     n = tf.cast(tf.shape(keras.tree.flatten(data)[0])[0], tf.float64)
 
     def drawn(levels: Levels, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        samples = _find(levels, numbers[row])
+        # Not numbers[row]: XLA would take `end` for a constant, and compile anew for every count.
+        samples = _find(levels, tf.gather(numbers, row))
         places = tf.stack([samples // WIDTH, samples % WIDTH], axis=1)
         return samples, tf.gather_nd(levels[0], places) * (n / _sums(levels[-1]))
 

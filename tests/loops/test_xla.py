@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,3 +143,26 @@ def test_more_batches_than_one_call_takes():
     losses = CompiledSteps(nets[1], loader(), jit_compile=False, most=4)(rows)
     np.testing.assert_array_equal(losses, expected)
     assert_same_weights(nets[0], nets[1])
+
+
+_CALLS_OF_SEVEN_AND_THREE = """
+from batchlab import Loader, train
+from batchlab.samplers import PrioritizedSampler, RandomSampler
+from tests.loops.models import N, loader, model
+
+for sampler in (RandomSampler(N, 3), PrioritizedSampler(N, 3)):
+    data = loader()  # 28 samples are nine batches and a smaller one
+    source = Loader(data.x, data.y, sampler=sampler)
+    train(model("dense"), source, 3, verbose=0, jit_compile=True, lag=1, steps_per_call=7)
+"""
+
+
+def test_xla_compiles_once_however_many_steps_a_call_takes(tmp_path):
+    """XLA compiles anew for what it takes for a constant; its own notes tell how often."""
+    options = f"--xla_dump_to={tmp_path} --xla_dump_hlo_as_text"
+    command = [sys.executable, "-c", _CALLS_OF_SEVEN_AND_THREE]
+    environment = {**os.environ, "XLA_FLAGS": options, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, check=True)
+    modules = [path.name.split(".")[1] for path in tmp_path.glob("*.before_optimizations.txt")]
+    assert len(modules) == 4  # random, the first epoch of priorities, its tree, and what follows
+    assert len(set(modules)) == 4
