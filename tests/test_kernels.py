@@ -38,7 +38,7 @@ lab = BatchLab(data.x_train, y, strategies={"balanced": ClassBalancedSampler(y, 
 lab
 """
 BUSY = """
-import threading, time
+import asyncio, threading, time
 
 threading.Timer(0.5, setattr, (lab.widget.layout, "width", "{width}")).start()
 {sleep}
@@ -284,8 +284,13 @@ def test_buttons_are_heard_while_a_cell_is_busy(page: FrontEnd, subshell: str | 
 
 @pytest.mark.parametrize(
     "sleep, error",
-    [("", ""), ("time.sleep(600)", "KeyboardInterrupt")],
-    ids=["idle", "busy"],
+    [
+        ("", ""),
+        ("time.sleep(600)", "KeyboardInterrupt"),
+        # An interrupt cancels it when the kernel's loop turns for the next time.
+        ("while True: await asyncio.sleep(0.1)", "CancelledError"),
+    ],
+    ids=["idle", "busy", "awaiting"],
 )
 def test_interrupting_the_kernel_pauses_the_training(
     page: FrontEnd, sleep: str, error: str
