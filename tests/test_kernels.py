@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ lab = BatchLab(data.x_train, y, strategies={"balanced": ClassBalancedSampler(y, 
 lab
 """
 BUSY = """
-import threading, time
+import asyncio, threading, time
 
-threading.Timer(0.5, setattr, (lab.widget.layout, "width", "98.7%")).start()
-time.sleep(600)
+threading.Timer(0.5, setattr, (lab.widget.layout, "width", "{width}")).start()
+{sleep}
 """
 LEFT = "[each.name for each in __import__('threading').enumerate() if each.name == 'BatchLab']"
 
@@ -79,6 +80,7 @@ class FrontEnd:
 
     def __init__(self, path: Path) -> None:
         self.widgets: dict[str, dict[str, Any]] = {}
+        self.ended: set[str] = set()
         self.manager = KernelManager(kernel_name="python3")
         known = [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(known)}
@@ -106,13 +108,15 @@ class FrontEnd:
                 state.update(content["data"]["state"])
                 for place, buffer in zip(content["data"]["buffer_paths"], message["buffers"]):
                     state[place[0]] = bytes(buffer)
+            elif message["msg_type"] == "status" and content["execution_state"] == "idle":
+                self.ended.add(message["parent_header"].get("msg_id"))
 
     def start(self, code: str, **options: Any) -> str:
         """Send a cell; its number."""
         return self.client.execute(code, **options)
 
     def reply(self, number: str, seconds: float = 120) -> dict[str, Any]:
-        """What the kernel answers to a cell."""
+        """What the kernel answers to a cell; it may answer a moment before it has ended it."""
         found: list[dict[str, Any]] = []
 
         def answered() -> bool:
@@ -120,7 +124,7 @@ class FrontEnd:
                 message = self.client.get_shell_msg()
                 if message["parent_header"].get("msg_id") == number:
                     found.append(message["content"])
-            return bool(found)
+            return bool(found) and number in self.ended
 
         self.listen(answered, seconds)
         return found[0]
@@ -189,7 +193,7 @@ class FrontEnd:
         return self.reply(self.client.kernel_info()).get("supported_features", [])
 
 
-@pytest.fixture(scope="module", params=[*VERSIONS, NEWEST])
+@pytest.fixture(scope="module", params=dict.fromkeys([*VERSIONS, NEWEST]))
 def page(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FrontEnd]:
@@ -278,18 +282,31 @@ def test_buttons_are_heard_while_a_cell_is_busy(page: FrontEnd, subshell: str | 
     page.wait(f"not {LEFT}")
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_interrupting_the_kernel_pauses_the_training(page: FrontEnd, busy: bool) -> None:
+@pytest.mark.parametrize(
+    "sleep, error",
+    [
+        ("", ""),
+        ("time.sleep(600)", "KeyboardInterrupt"),
+        # An interrupt cancels it when the kernel's loop turns for the next time.
+        ("while True: await asyncio.sleep(0.1)", "CancelledError"),
+    ],
+    ids=["idle", "busy", "awaiting"],
+)
+def test_interrupting_the_kernel_pauses_the_training(
+    page: FrontEnd, sleep: str, error: str
+) -> None:
     page.press("Play")
     page.wait("lab.playing")
-    if busy:
-        # A width that nothing else has says that the cell sleeps: sent by another thread, because
-        # an interrupt while a message is being sent is lost in what sends it.
-        cell = page.start(BUSY)
-        page.listen(lambda: page.found(width="98.7%"))
+    if sleep:
+        # A width that the page has not seen yet says that the cell sleeps: an interrupt that comes
+        # before is none of the cell. Another thread sends it, because an interrupt while a message
+        # is being sent is lost in what sends it.
+        width = f"{uuid.uuid4().int}px"
+        cell = page.start(BUSY.format(width=width, sleep=sleep))
+        page.listen(lambda: page.found(width=width))
     page.manager.interrupt_kernel()
-    if busy:
-        assert page.reply(cell)["ename"] == "KeyboardInterrupt"
+    if sleep:
+        assert page.reply(cell)["ename"] == error
     page.wait(f"not lab.playing and not {LEFT}")
     steps = int(page.value("lab.history.steps"))
     page.press("Step")  # the panel is as ready as before

@@ -9,6 +9,7 @@ fails by name when one of the first two is gone; without the third there is noth
 from __future__ import annotations
 
 import weakref
+from asyncio import CancelledError
 from typing import Any
 
 import ipywidgets as widgets
@@ -92,8 +93,9 @@ def _present_cell() -> str | None:
 def _let_interrupts_pause() -> None:
     """Let an interrupt of the kernel pause all panels: by itself it reaches the main thread only.
 
-    While a cell runs it is a KeyboardInterrupt. Between cells the kernel ignores it, unless another
-    handler is there for it to put back when the present cell has ended.
+    While a cell runs it is a KeyboardInterrupt; what a cell awaits is cancelled. Between cells the
+    kernel ignores it, unless another handler is there for it to put back when the present cell has
+    ended.
     """
     shell = get_ipython()
     if shell is None:
@@ -105,7 +107,7 @@ def _let_interrupts_pause() -> None:
 
 
 def _after_cell(result: Any) -> None:
-    if isinstance(result.error_in_exec, KeyboardInterrupt):
+    if isinstance(result.error_in_exec, (KeyboardInterrupt, CancelledError)):
         _pause_all()
 
 
