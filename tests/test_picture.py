@@ -146,19 +146,6 @@ def test_stage_rings_the_batch_on_the_samples(moons: Session, of_moons: Picture)
     np.testing.assert_allclose(moons.predict(on_the_border)[:, 1], 0.5, atol=0.05)
 
 
-def test_a_file_shows_the_surface_once_and_none_from_before() -> None:
-    session = session_of(datasets.moons(n=300, share=0.2))
-    drawn = Picture([session])
-    drawn.png()  # draws what stays, for the files that follow
-    session.run(60)
-    image = pixels(drawn.png())
-    drawn.figure.savefig(file := io.BytesIO(), format="png")  # all of it, at once
-    at_once = pixels(file.getvalue())
-    left, low, right, high = drawn.axes["A"].get_window_extent().extents.astype(int)
-    stage = np.s_[len(at_once) - high + 3 : len(at_once) - low - 3, left + 3 : right - 3]
-    assert np.abs(image - at_once)[stage].max() <= 1
-
-
 def test_mix_and_visits_and_losses_are_those_of_the_record(
     moons: Session, other: Session, of_both: Picture
 ) -> None:

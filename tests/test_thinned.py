@@ -1,6 +1,8 @@
-"""Curves that grow: few points are kept, and they look like all of them."""
+"""Curves that grow: few points are kept, they look like all of them, and the steps can be read."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from batchlab import Session
+from batchlab.lab.drawing.picture import Picture
 from batchlab.lab.drawing.thinned import MOST_PLACES, Thinned
 
 N = 50_000  # points that are painted
@@ -93,3 +97,24 @@ def test_it_looks_like_all_of_the_curve(style: dict[str, float]) -> None:
     assert np.abs(upper - lower).max() <= 1  # pixel: so high is the curve
     every = painted(points[:: -(-N // MOST_PLACES)], style)  # as one would without
     assert np.abs(whole - every).sum() > 0.2 * whole.sum()
+
+
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_the_steps_can_be_read_however_many_they_are(width: str, runs: int) -> None:
+    sessions = [Session(np.eye(40, 2, dtype=np.float32), np.arange(40) % 2) for _ in range(runs)]
+    drawn = Picture(sessions, width=width)
+    for steps in (10, 300, 2_000, 20_000, 10**6):
+        for session in sessions:
+            new = np.zeros((steps - session.history.steps, 1), int)
+            session.history.record(new, new + 1.0)
+        drawn.png()
+        for axes in (drawn.axes["L"], drawn.axes["R"]):
+            places = axes.get_xticks()
+            labels = np.array(axes.get_xticklabels())[places <= axes.get_xlim()[1]]
+            boxes = [label.get_window_extent() for label in labels]
+            assert len(boxes) > 2
+            between = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+            assert min(between) > 7  # pixels: a digit's width
+            assert not axes.xaxis.get_offset_text().get_text()  # as 1e6, across the axis' name
+            assert (places == places.round()).all()

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from batchlab import figures
@@ -69,6 +70,9 @@ class Curves(Chart):
 
     def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
         self._kept: dict[tuple[Session, str], tuple[Any, Thinned]] = {}
+        # So few and so short that they have room: 20k, not 20000.
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         super().__init__(axes, sessions, theme)
 
     def curve(self, session: Session, name: str, record: Any) -> Thinned:
