@@ -17,6 +17,7 @@ from batchlab.lab.drawing.picture import Picture
 from batchlab.lab.drawing.thinned import MOST_PLACES, Thinned
 
 N = 50_000  # points that are painted
+STYLES = [{"linewidths": 0.6}, {"linewidths": 1.2}]  # of losses, and of their means
 
 
 def points_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,31 +73,48 @@ def test_of_finite_values_two_are_kept_to_a_place() -> None:
     assert len(curve.points) <= 2 * MOST_PLACES + 1
 
 
-def painted(points: NDArray[np.float64], style: dict[str, float]) -> NDArray[np.float64]:
+def losses(n: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng(0)
+    return (0.1 + 0.5 * np.exp(-np.arange(n) / 5000)) * rng.gamma(9, 1 / 9, n)
+
+
+def painted(
+    points: NDArray[np.float64], style: dict[str, float], limit: float = N
+) -> NDArray[np.float64]:
     """The pixels of a curve as large as in the panel, from 0 (paper) to 1 (line)."""
     figure = Figure(figsize=(2.3, 1.3), dpi=110)
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, N), ylim=(0, 1), xticks=[], yticks=[])
+    axes.set(xlim=(0, limit), ylim=(0, 1))
+    axes.set_axis_off()  # the frame is no part of the curve
     axes.add_collection(LineCollection([points], colors="black", **style), autolim=False)
     canvas.draw()
     return 1 - np.asarray(canvas.buffer_rgba())[..., 0] / 255
 
 
-@pytest.mark.parametrize("style", [{"linewidths": 0.6}, {"linewidths": 1.2}])
+@pytest.mark.parametrize("style", STYLES)
 def test_it_looks_like_all_of_the_curve(style: dict[str, float]) -> None:
-    rng = np.random.default_rng(0)
-    values = (0.1 + 0.5 * np.exp(-np.arange(N) / 5000)) * rng.gamma(9, 1 / 9, N)
+    values = losses(N)
     values[[30_000, 41_111]] = 0.9, 0.7  # peaks of one step
     points = points_of(values)
     few = in_pieces(points, [700, 9_000]).points
     assert len(few) < len(points) / 50
     whole, thin = painted(points, style), painted(few, style)
     assert np.abs(whole - thin).sum() < 0.02 * whole.sum()
-    upper, lower = ((each > 0.3).argmax(axis=0) for each in (whole, thin))
-    assert np.abs(upper - lower).max() <= 1  # pixel: so high is the curve
     every = painted(points[:: -(-N // MOST_PLACES)], style)  # as one would without
     assert np.abs(whole - every).sum() > 0.2 * whole.sum()
+
+
+# Steps and the end of their axis; in two of these a place has just become twice as wide.
+@pytest.mark.parametrize(("n", "limit"), [(12_900, 15_000), (25_700, 30_000), (95_000, 100_000)])
+@pytest.mark.parametrize("style", STYLES)
+def test_no_peak_moves_by_more_than_a_pixel(n: int, limit: int, style: dict[str, float]) -> None:
+    points = points_of(losses(n))
+    both = (painted(each, style, limit) > 0.3 for each in (points, in_pieces(points, []).points))
+    heights = [np.pad(each.argmax(axis=0), 1, mode="edge") for each in both]
+    for peaks, others in itertools.permutations(heights):
+        highest = np.min([others[:-2], others[1:-1], others[2:]], axis=0)  # here or a pixel aside
+        assert (highest - peaks[1:-1])[: int(253 * n / limit) - 1].max() <= 1
 
 
 @pytest.mark.parametrize("width", ["wide", "narrow"])
