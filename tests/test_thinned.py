@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 
 import numpy as np
@@ -11,10 +12,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from batchlab import Session
 from batchlab.lab.drawing.picture import Picture
 from batchlab.lab.drawing.thinned import MOST_PLACES, Thinned
+from batchlab.style import THEMES
 
 N = 50_000  # points that are painted
 STYLES = [{"linewidths": 0.6}, {"linewidths": 1.2}]  # of losses, and of their means
@@ -136,3 +139,19 @@ def test_the_steps_can_be_read_however_many_they_are(width: str, runs: int) -> N
             assert min(between) > 7  # pixels: a digit's width
             assert not axes.xaxis.get_offset_text().get_text()  # as 1e6, across the axis' name
             assert (places == places.round()).all()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_dense_curve_hides_no_other(theme: str) -> None:
+    rng, pictures = np.random.default_rng(0), []
+    scattered = rng.random((20_000, 1))
+    for loss in (0.48, 0.52):  # within what the other run's means of 20 paint
+        runs = [Session(np.eye(40, 2, dtype=np.float32), np.arange(40) % 2) for _ in range(2)]
+        for run, losses_of_run in zip(runs, (np.full_like(scattered, loss), scattered)):
+            run.history.record(np.zeros(scattered.shape, int), losses_of_run)
+        drawn = Picture(runs, theme)
+        pixels = np.asarray(Image.open(io.BytesIO(drawn.png())).convert("RGB"), int)
+        left, low, right, high = drawn.axes["L"].get_window_extent().extents.astype(int)
+        pictures.append(pixels[len(pixels) - high : len(pixels) - low, left:right])
+    seen = np.abs(np.subtract(*pictures)).max(axis=2) > 25
+    assert seen.any(axis=0).mean() > 0.5  # the axis is half as long again
