@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.text import Text
 from numpy.typing import NDArray
+from PIL import Image
 
 from batchlab import Session, datasets
 from batchlab.lab.drawing.microscope import Microscope
@@ -208,6 +210,20 @@ def test_a_file_made_in_between_leaves_nothing_old_on_the_page(file: str) -> Non
     getattr(picture, file)()
     seen = session.history.coverage
     assert f"{1 - seen:.0%} never" in words_in(picture.recording()[1])
+
+
+def test_a_file_shows_the_surface_once_and_none_from_before() -> None:
+    data = datasets.moons(n=300, share=0.2)
+    session = Session(data.x_train, data.y_train)
+    drawn = Picture([session])
+    drawn.png()  # draws what stays, for the files that follow
+    session.run(60)
+    files = io.BytesIO(drawn.png()), io.BytesIO()
+    drawn.figure.savefig(files[1], format="png")  # all of it, at once
+    layered, at_once = (np.asarray(Image.open(each).convert("RGB"), int) for each in files)
+    left, low, right, high = drawn.axes["A"].get_window_extent().extents.astype(int)
+    stage = np.s_[len(at_once) - high + 3 : len(at_once) - low - 3, left + 3 : right - 3]
+    assert np.abs(layered - at_once)[stage].max() <= 1
 
 
 def test_a_new_strategy_is_named_on_the_page(session: Session) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from batchlab import figures
@@ -24,6 +25,7 @@ MOST_NAMES = 12  # classes that are named under the class mix
 LOSS_EDGES = np.geomspace(1e-6, 10, 29)  # what is beyond is counted in the first and last bar
 # A second session is told from the first without colour, too.
 LINES, HATCHES = ("-", (0, (4, 1.5))), ("", "////")
+SEEN_THROUGH = 0.55  # how opaque its curves are when they are dense
 
 
 def percent(share: float, _: Any = None) -> str:
@@ -69,6 +71,9 @@ class Curves(Chart):
 
     def __init__(self, axes: Axes, sessions: Sequence[Session], theme: Theme) -> None:
         self._kept: dict[tuple[Session, str], tuple[Any, Thinned]] = {}
+        # So few and so short that they have room: 20k, not 20000.
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         super().__init__(axes, sessions, theme)
 
     def curve(self, session: Session, name: str, record: Any) -> Thinned:
@@ -89,6 +94,17 @@ class Curves(Chart):
         self.axes.add_collection(lines, autolim=False)
         self.moving.append(lines)
         return lines
+
+    def draw(self, lines: LineCollection, session: Session, curve: Thinned) -> None:
+        """Draw a curve in pieces, one for each time that a strategy was at work."""
+        points, starts = curve.points, _starts(session)
+        cuts = np.searchsorted(points[:, 0], starts[1:], side="right")
+        # A piece begins with the last point of the one before, so that there is no gap.
+        firsts, ends = [0, *np.maximum(cuts - 1, 0)], [*cuts, len(points)]
+        lines.set_segments([points[first:end] for first, end in zip(firsts, ends)])
+        # So many steps paint an area, in which no dash is seen: the first session is, through the second.
+        opaque = 1.0 if curve.every == 1 or session is self.sessions[0] else SEEN_THROUGH
+        lines.set_color([to_rgba(colour_of(session.strategy_at(start)), opaque) for start in starts])
 
     def mark_changes(self) -> None:
         """Make the ticks: those of the first session stand below, of the second one above."""
@@ -134,9 +150,9 @@ class Losses(Curves):
             losses, means = self._steps(session)
             validation = self.measured(session, "validation", session.validation_losses)
             for raw in self._raw:
-                _draw(raw, session, losses)
-            _draw(self._train[number], session, means)
-            _draw(self._validation[number], session, validation)
+                self.draw(raw, session, losses)
+            self.draw(self._train[number], session, means)
+            self.draw(self._validation[number], session, validation)
             for shown in (losses if self._raw else means, validation):
                 values = shown.points[:, 1]
                 finite = values[np.isfinite(values)]  # a model may diverge
@@ -190,7 +206,7 @@ class Scores(Curves):
     def update(self) -> bool:
         curves = [self.measured(session, self._name, session.scores) for session in self.sessions]
         for lines, session, curve in zip(self._lines, self.sessions, curves):
-            _draw(lines, session, curve)
+            self.draw(lines, session, curve)
         grown = not self._of_classes and self._fit_scores(curves)
         return super().update() or grown
 
@@ -347,16 +363,6 @@ def names_of(sessions: Sequence[Session]) -> list[str]:
 
 def _letters(sessions: Sequence[Session]) -> list[str]:
     return ["batches"] if len(sessions) == 1 else ["A", "B"]
-
-
-def _draw(lines: LineCollection, session: Session, curve: Thinned) -> None:
-    """Draw a curve in pieces, one for each time that a strategy was at work."""
-    points, starts = curve.points, _starts(session)
-    cuts = np.searchsorted(points[:, 0], starts[1:], side="right")
-    # A piece begins with the last point of the one before, so that there is no gap.
-    firsts, ends = [0, *np.maximum(cuts - 1, 0)], [*cuts, len(points)]
-    lines.set_segments([points[first:end] for first, end in zip(firsts, ends)])
-    lines.set_color([colour_of(session.strategy_at(start)) for start in starts])
 
 
 def _cut(name: str) -> str:

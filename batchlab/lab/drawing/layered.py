@@ -13,6 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
 from matplotlib.spines import Spine
 from matplotlib.text import Text
@@ -169,7 +170,9 @@ class LayeredFigure:
             self.update()
             self.update_files()
             if self._frame is None:
+                self._show_images(False)  # before matplotlib 3.11, "animated" ones would be drawn, too
                 self._canvas.draw()
+                self._show_images(True)
                 self._frame = self._canvas.copy_from_bbox(self.figure.bbox)
                 self._recorded.clear()  # nothing is "stale" any more
             self._canvas.restore_region(self._frame)
@@ -195,6 +198,11 @@ class LayeredFigure:
     def _move(self, moving: bool) -> None:
         for artist in (*self._moving, *self._in_files):
             artist.set_animated(moving)
+
+    def _show_images(self, shown: bool) -> None:
+        for artist in self._moving:
+            if isinstance(artist, AxesImage):
+                artist.set_visible(shown)
 
 
 def _parts(axes: Axes) -> list[Artist]:
