@@ -147,7 +147,15 @@ class CompiledSteps:
         if self.loader.makes_batches:
             yield from self._made(itertools.chain.from_iterable(epochs))
             return
-        runs = [list(self._runs(matrices)) for matrices in epochs]
+        yield from self._together([list(self._runs(matrices)) for matrices in epochs])
+
+    def undrawn(self, epochs: list[list[tuple[NDArray[Any], ...]]]) -> Iterator[Group]:
+        """The same for batches that the compiled function is to draw: ``PrioritizedSampler.undrawn``."""
+        return self._together(
+            [[[*(self._weighed(*it) if len(it) == 1 else it)] for it in parts] for parts in epochs]
+        )
+
+    def _together(self, runs: list[list[Columns]]) -> Iterator[Group]:
         if len(runs) > 1 and self._alike(runs):
             together = [[np.concatenate(same) for same in zip(*parts)] for parts in zip(*runs)]
             yield self._group(*together, epochs=len(runs))
@@ -163,11 +171,6 @@ class CompiledSteps:
         own = type(sampler) is PrioritizedSampler and self.program.selection is None
         # Without XLA every step would copy the tree.
         return own and self.program.xla and self._resident is not None
-
-    def undrawn(self, parts: list[tuple[NDArray[Any], ...]]) -> Iterator[Group]:
-        """Prepare batches that the compiled function is to draw: ``PrioritizedSampler.undrawn``."""
-        weighed = (self._weighed(*part) if len(part) == 1 else part for part in parts)
-        return self._cut([list(part) for part in weighed])
 
     def _alike(self, epochs: list[list[Columns]]) -> bool:
         """Whether they are whole epochs of the sampler's usual batches, equally many."""
@@ -232,8 +235,7 @@ class CompiledSteps:
     def whole_epochs(self, steps: int) -> int:
         """How many epochs a call of so many steps can hold, if nobody acts between them."""
         batch, _ = self._sizes
-        apart = self.loader.makes_batches or not getattr(self.loader.sampler, "epochs_ahead", False)
-        if apart or not batch or not self.program.resets:
+        if self.loader.makes_batches or not batch or not self.program.resets:
             return 1
         return max(min(steps, self.capacity(batch)) // len(self.loader), 1)
 

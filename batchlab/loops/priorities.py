@@ -9,15 +9,16 @@ from typing import Any
 from batchlab.backend import keras, tf
 from batchlab.samplers import PrioritizedSampler
 
-Levels = tuple[Any, ...]  # tensors, float64 (nodes, 16) each, the samples first
+Levels = tuple[Any, ...]  # tensors, float64 (16 * nodes,) each, the samples first
 
-WIDTH = 16  # 8 has more levels, each an operation; 32 reads twice as much on each
+WIDTH = 16  # 8 has more levels, each some operations; 32 reads twice as much on each
+_FEW = 64  # so many nodes are summed up in one operation sooner than those that changed in four
 
 
 class Priorities:
     """The priorities of a :class:`PrioritizedSampler` as the compiled function carries them.
 
-    A wide tree of sums as in :class:`SumTree`, float64 (nodes, 16) a level, the samples first. Every
+    A wide tree of sums as in :class:`SumTree`, float64 (16 * nodes,) a level, the samples first. Every
     sum is of its 16 in one order, so that the tree is a function of the losses and the same
     batches come however training is cut into calls. The sampler adds in another order, and NumPy's
     powers differ in the last bit, so that once in a very long while it would draw another sample.
@@ -33,7 +34,7 @@ class Priorities:
         """What the compiled function needs of the sampler: (alpha, epsilon), and the tree."""
         constants = tf.constant([sampler.alpha, sampler.epsilon], tf.float64)
         if self._grown_for != (id(sampler), sampler.heard):
-            self._levels = _compiled_grown()(tf.constant(sampler.losses), constants)
+            self._levels = _compiled_grown(sampler.n)(tf.constant(sampler.losses), constants)
         return constants, *self._levels
 
     def keep(self, priorities: Levels, sampler: PrioritizedSampler, samples: int) -> None:
@@ -59,8 +60,7 @@ def prioritized_steps(
     def drawn(levels: Levels, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Not numbers[row]: XLA would take `end` for a constant, and compile anew for every count.
         samples = _find(levels, tf.gather(numbers, row))
-        places = tf.stack([samples // WIDTH, samples % WIDTH], axis=1)
-        return samples, tf.gather_nd(levels[0], places) * (n / _sums(levels[-1]))
+        return samples, tf.gather(levels[0], samples) * (n / _sums(levels[-1]))
 
     def body(row: tf.Tensor, batch: Any, levels: Levels, *arrays: tf.TensorArray) -> tuple[Any, ...]:
         samples, weights = batch
@@ -82,19 +82,22 @@ def prioritized_steps(
     return (constants, *levels), tuple(arrays)
 
 
-@functools.cache
-def _compiled_grown() -> Any:
+@functools.lru_cache(maxsize=32)
+def _compiled_grown(n: int) -> Any:
+    """One for every `n`: of a function that is traced for many shapes TensorFlow warns."""
     return tf.function(_grown, jit_compile=True, autograph=False)
 
 
 def _grown(losses: tf.Tensor, constants: tf.Tensor) -> Levels:
     """The tree for the losses of all samples, (n,)."""
-    weights, levels = _powers(losses, constants), []
-    while not levels or levels[-1].shape[0] > 1:
-        weights = tf.pad(weights, [[0, -weights.shape[0] % WIDTH]])
-        levels.append(tf.reshape(weights, (-1, WIDTH)))
-        weights = _sums(levels[-1])
+    levels = [_padded(_powers(losses, constants))]
+    while levels[-1].shape[0] > WIDTH:
+        levels.append(_padded(_sums(levels[-1])))
     return tuple(levels)
+
+
+def _padded(weights: tf.Tensor) -> tf.Tensor:
+    return tf.pad(weights, [[0, -weights.shape[0] % WIDTH]])
 
 
 def _powers(losses: tf.Tensor, constants: tf.Tensor) -> tf.Tensor:
@@ -102,12 +105,14 @@ def _powers(losses: tf.Tensor, constants: tf.Tensor) -> tf.Tensor:
     return (tf.abs(tf.cast(losses, tf.float64)) + epsilon) ** alpha
 
 
-def _sums(rows: tf.Tensor) -> tf.Tensor:
-    """The sums of rows, (nodes, 16), from left to right wherever they are computed."""
-    return _ends(rows)[-1]
+def _sums(level: tf.Tensor, nodes: tf.Tensor | None = None) -> tf.Tensor:
+    """The sums of all nodes, or of some, from left to right wherever they are computed."""
+    return _ends(level, nodes)[-1]
 
 
-def _ends(rows: tf.Tensor) -> list[tf.Tensor]:
+def _ends(level: tf.Tensor, nodes: tf.Tensor | None = None) -> list[tf.Tensor]:
+    rows = tf.reshape(level, (-1, WIDTH))
+    rows = rows if nodes is None else tf.gather(rows, nodes)
     ends = [rows[:, 0]]
     for child in range(1, WIDTH):
         ends.append(ends[-1] + rows[:, child])
@@ -118,7 +123,7 @@ def _find(levels: Levels, numbers: tf.Tensor) -> tf.Tensor:
     """The samples, int32 (batch,), at these numbers in [0, 1) of the whole."""
     nodes, heights = tf.zeros_like(numbers, tf.int32), numbers * _sums(levels[-1])
     for level in reversed(levels):
-        ends = _ends(tf.gather(level, nodes))
+        ends = _ends(level, nodes)
         # Rounding may carry a height past the end; the last weight above 0 is meant then.
         heights = tf.minimum(heights, ends[-1] * (1 - 2.0**-53))
         before, nodes = tf.zeros_like(heights), nodes * WIDTH
@@ -131,10 +136,13 @@ def _find(levels: Levels, numbers: tf.Tensor) -> tf.Tensor:
 
 def _put(levels: Levels, samples: tf.Tensor, weights: tf.Tensor) -> Levels:
     """The tree where `samples`, (batch,), have new weights; of equal ones the last counts."""
-    changed, nodes = [], samples
+    changed, places = [], samples
     for level in levels:
-        nodes, children = nodes // WIDTH, nodes % WIDTH
-        level = tf.tensor_scatter_nd_update(level, tf.stack([nodes, children], axis=1), weights)
-        changed.append(level)
-        weights = _sums(tf.gather(level, nodes))
+        below = changed[-1] if changed else None
+        if below is not None and below.shape[0] <= _FEW * WIDTH:
+            changed.append(_padded(_sums(below)))
+            continue
+        weights = weights if below is None else _sums(below, places)
+        changed.append(tf.tensor_scatter_nd_update(level, places[:, tf.newaxis], weights))
+        places //= WIDTH
     return tuple(changed)

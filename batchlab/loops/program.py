@@ -103,8 +103,9 @@ class Program:
         # A batch size that is known when a step is traced spares the plain graph a third of it.
         sizes = [part[0].shape[1] if known or k else None for k, part in enumerate(parts)]
         free = 2 if self.streamed else 1
-        leaves = [*keras.tree.flatten(parts[0][2]), *settings[2]]
-        kinds = ((leaf.dtype, *leaf.shape.as_list()[free:]) for leaf in leaves)
+        leaves = keras.tree.flatten(parts[0][2])
+        kinds = [(leaf.dtype, *leaf.shape.as_list()[free:]) for leaf in leaves]
+        kinds += [leaf.shape.as_list()[0] for leaf in settings[2]]  # a tree's levels
         key = (parts[0][0].dtype, *sizes, len(parts[0][1]), *kinds)
         if self.selection is not None:
             key = (*self.selection.traced, *key)
@@ -116,7 +117,7 @@ class Program:
                 tuple(self._specs(size, *part) for size, part in zip(sizes, parts)),
                 (
                     *keras.tree.map_structure(lambda _: tf.TensorSpec(()), settings[:2]),
-                    tuple(tf.TensorSpec((None, *it.shape[1:]), it.dtype) for it in settings[2]),
+                    tuple(tf.TensorSpec(level.shape, level.dtype) for level in settings[2]),
                 ),
             )
             self._functions[key] = tf.function(

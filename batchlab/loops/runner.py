@@ -131,9 +131,11 @@ class Runner:
             undrawn = self._undrawn(epoch, min(self.size, end - drawn))
             lag = self.lag if (listens or self._pending) and not undrawn else None
             count = min(self.size, end - drawn, lag - drawn % lag if lag else self.size)
-            at_once = 1 if lag or epochs == 1 else min(epochs, self.steps.whole_epochs(count))
+            ahead = undrawn or (not lag and getattr(sampler, "epochs_ahead", False))
+            at_once = min(epochs, self.steps.whole_epochs(count)) if ahead and epochs > 1 else 1
             if undrawn:
-                groups = list(self.steps.undrawn(undrawn))
+                others = (sampler.undrawn(count, number) for number in range(1, at_once))
+                groups = list(self.steps.undrawn([undrawn, *others]))
             else:
                 groups = list(self.steps.groups(self._drawn(epoch, count, at_once)))
             epoch, epochs = self._epochs[id(sampler)], 1

@@ -191,8 +191,10 @@ class PrioritizedSampler(FeedbackSampler):
 
     # -- for a compiled loop that keeps the priorities itself, and draws by them ------------------
 
-    def undrawn(self, most: int) -> list[tuple[NDArray[Any], ...]]:
+    def undrawn(self, most: int, ahead: int = 0) -> list[tuple[NDArray[Any], ...]]:
         """The next batches of this epoch, as far as they do not depend on the losses before them.
+
+        Or the first batches of the epoch that will come so many epochs `ahead`.
 
         Nothing moves: :meth:`drawn_elsewhere` is to be told what became of them.
 
@@ -204,17 +206,22 @@ class PrioritizedSampler(FeedbackSampler):
             drawn by, float64 (steps, batch) in [0, 1), and float64 (steps,). Empty where alpha,
             epsilon or the batch size follow a schedule, or a loss is not known yet.
         """
-        size, left = self.batch_size, self.samples_per_epoch - self._drawn
-        known = self._warming_up or not np.isnan(self._losses).any()
+        size, epoch, begin = self.batch_size, self._epoch + ahead, 0 if ahead else self._drawn
+        known = not ahead if self._warming_up else not np.isnan(self._losses).any()
         if not known or self._schedules.keys() - {"beta"}:
             return []
+        left = self.samples_per_epoch - begin
         steps = min(most, left // size)
         rest = 0 if self.drop_last or steps == most else left % size
-        draw = self.permuted if self._warming_up else self.uniforms
-        full, last = np.split(draw(steps * size + rest), [steps * size])
+        count = steps * size + rest
+        if self._warming_up:
+            draws = self.permuted(count)
+        else:
+            draws = self._stream.at(self._entropy, epoch, begin, count).random(count)
+        full, last = np.split(draws, [steps * size])
         parts: list[tuple[NDArray[Any], ...]] = [(full.reshape(steps, size),), (last[np.newaxis],)]
         if not self._warming_up:
-            progress = self._epoch + (self._drawn + size * np.arange(steps + 1)) / self.n
+            progress = epoch + (begin + size * np.arange(steps + 1)) / self.n
             beta = self._schedules.get("beta", lambda progress: self.beta)
             betas = np.split(np.array([beta(epochs) for epochs in progress], float), [steps])
             parts = [(*part, its_betas) for part, its_betas in zip(parts, betas)]
@@ -223,9 +230,11 @@ class PrioritizedSampler(FeedbackSampler):
     def drawn_elsewhere(self, batches: NDArray[np.int64], losses: NDArray[np.float32]) -> None:
         """Count `batches` as drawn, and each one's losses as reported before the next was drawn.
 
-        Both are of shape (steps, batch), the batches those that :attr:`undrawn` is about.
+        Both are of shape (steps, batch), the batches those that :meth:`undrawn` is about, in turn.
         """
         size = batches.shape[1]
+        if self._drawn + size > self.samples_per_epoch:
+            self._start_epoch()
         ends = self._draws + size * np.arange(1, len(batches) + 1)
         self._drawn += batches.size - size
         self._follow_schedules()  # to where the last batch saw them

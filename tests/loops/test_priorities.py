@@ -95,6 +95,17 @@ def test_calls_do_not_decide_on_the_batches(inside):
     assert_same_run(run(options={**OPTIONS, "steps_per_call": 4}), whole)
 
 
+def test_several_epochs_are_one_call_after_the_first(inside):
+    calls, called = [], CompiledSteps.run
+    inside.setattr(CompiledSteps, "run", lambda *given: calls.append(1) or called(*given))
+    net, source = make()
+    history = train(net, source, 1, **OPTIONS)
+    calls.clear()
+    train(net, source, 9, history=history, **{**OPTIONS, "steps_per_call": 40})
+    assert len(calls) == 2  # of four epochs each
+    assert history.steps == 90 and source.sampler.epoch == 8
+
+
 def test_a_sample_without_a_loss_is_waited_for(monkeypatch):
     how = {"n": 300, "size": 32, "drop_last": True, "epochs": 12}
     ours = run(**how)
