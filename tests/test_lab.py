@@ -645,9 +645,30 @@ def test_failing_picture_shows_its_traceback_and_the_panel_goes_on() -> None:
     lab.views.picture.png = lambda: 1 / 0
     lab.play()
     wait_for(lambda: "ZeroDivisionError" in lab.board.error.value and not lab.playing)
+    lab.worker.join()  # the last picture fails as well
     del lab.views.picture.png
     lab.step()
     wait_for(lambda: lab.board.error.value == "" and not lab.playing)
+    lab.stop()
+
+
+def test_a_step_that_is_asked_for_while_the_last_picture_fails_is_trained() -> None:
+    lab = BatchLab(X, Y)
+    box, claim = lab.worker.box, lab.worker.box.claim
+    drawn_at: list[int] = []
+
+    def failing() -> None:
+        drawn_at.append(lab.history.steps)
+        if len(drawn_at) == 2:  # the last one, after the first has stopped the training
+            thread = threading.current_thread()
+            box.claim = lambda most: thread.join() or claim(most)  # the next one is slow to begin
+            lab.step()
+        raise ZeroDivisionError
+
+    lab.views.picture.png = failing
+    lab.play()
+    wait_for(lambda: len(drawn_at) > 2)
+    assert drawn_at[1] == drawn_at[0] < drawn_at[2]
     lab.stop()
 
 

@@ -281,10 +281,10 @@ class Worker:
                 self._draw_at = max(self._draw_at + 1 / FRAMES_PER_SECOND, began + cost / share)
                 self._draw_change_at = began + 2 * cost  # what a reader does is shown at once
         except BaseException:  # also SystemExit from a model or a sampler: show it, stay alive
-            self.pause()
             panel.board.show_traceback()
-            if steps is None:
+            if steps is None:  # what is asked for now is for the next thread
                 return None
+            self.pause()
         return max(steps / panel.speed - (time.monotonic() - began), 0)
 
     def _steps_at_once(self) -> int:
