@@ -139,6 +139,7 @@ def serve(pipe: Any, library: str, name: str, options: argparse.Namespace, direc
         firsts[who] = clock() - start
         epochs, taken = 1, 0.0
         while taken < SECONDS:
+            run(epochs)  # XLA compiles for every number of steps, and anew when there are losses
             start = clock()
             run(epochs)
             taken = clock() - start
